@@ -1,0 +1,170 @@
+"""What each subcommand asks, and the lines that it prints."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from attention_client._blocking import AttentionClient
+from attention_client._models import Model
+from attention_client._results import AttendResult
+from attention_client._specs import ScoresSpec, WeightsSpec
+from attention_client.cli._files import FileError, load_array, save_arrays
+from attention_client.cli._parser import ARRAYS
+from attention_client.cli._table import facts, table
+
+Window = tuple[int | None, int | None]
+
+
+def models(client: AttentionClient, args: Namespace) -> Iterator[str]:
+    """Yields a table of the server's models."""
+    header = "model version query key value output heads kv_heads head_dim causal positions"
+    rows = [
+        (
+            model.name,
+            model.version,
+            model.query_dim or "any",
+            model.key_dim or "any",
+            model.value_dim or "any",
+            model.output_dim or "any",
+            model.defaults.num_heads or "any",
+            model.defaults.num_kv_heads or "any",
+            model.head_dim or "any",
+            model.defaults.causal,
+            model.positions,
+        )
+        for model in client.list_models()
+    ]
+    yield from table(header.upper().split(), rows)
+
+
+def info(client: AttentionClient, args: Namespace) -> Iterator[str]:
+    """Yields what is known of one model or, without a name, of the server."""
+    if args.model is not None:
+        yield from facts(_model_facts(client.get_model(args.model, args.model_version)))
+        return
+    server = client.server_info()
+    yield from facts(
+        [
+            ("server", args.server),
+            ("version", server.version),
+            ("providers", ", ".join(server.providers)),
+            ("largest message", f"{server.limits.message_bytes:,} bytes"),
+            ("largest on a stream", f"{server.limits.stream_bytes:,} bytes"),
+            ("largest batch", f"{server.limits.batch:,}"),
+            ("longest query and key", f"{server.limits.length:,}"),
+            ("most work", f"{server.limits.work:,} (batch * heads * query_len * kv_len)"),
+        ]
+    )
+
+
+def attend(client: AttentionClient, args: Namespace) -> Iterator[str]:
+    """Yields what came of one request, and saves its arrays where that is asked for."""
+    if args.out is not None and not args.out.parent.is_dir():
+        raise FileError(f"{args.out.parent}: no such directory")
+    paths = {name: getattr(args, name) for name in ARRAYS}
+    arrays: dict[str, Any] = {
+        name: load_array(path) for name, path in paths.items() if path is not None
+    }
+    result = client.attend(
+        args.model,
+        **arrays,
+        kv_lengths=args.kv_lengths,
+        query_lengths=args.query_lengths,
+        query_offsets=args.query_offsets,
+        causal=args.causal,
+        window=args.window,
+        num_heads=args.num_heads,
+        num_kv_heads=args.num_kv_heads,
+        scale=args.scale,
+        softcap=args.softcap,
+        ablated_heads=args.ablate,
+        output=not args.no_output,
+        weights=_weights(args),
+        scores=_scores(args),
+        projections=args.projections,
+        head_outputs=args.head_outputs,
+        log_sum_exp=args.log_sum_exp,
+        dtype=args.dtype,
+        version=args.model_version,
+    )
+    yield from _result_lines(result)
+    if args.out is not None:
+        rows = np.asarray(result.fully_masked_rows)
+        save_arrays(args.out, {**result.arrays(), "fully_masked_rows": rows})
+        yield f"saved to {args.out}"
+
+
+COMMANDS: Mapping[str, Callable[[AttentionClient, Namespace], Iterator[str]]] = MappingProxyType(
+    {"models": models, "info": info, "attend": attend}
+)
+
+
+def _weights(args: Namespace) -> bool | WeightsSpec:
+    """Returns which weights are asked for; a selection asks for them too."""
+    spec = WeightsSpec(args.weights_heads, args.weights_queries, args.average_heads, args.top_k)
+    return bool(args.weights) if spec == WeightsSpec() else spec
+
+
+def _scores(args: Namespace) -> bool | ScoresSpec:
+    spec = ScoresSpec(args.scores_heads, args.scores_queries)
+    return bool(args.scores) if spec == ScoresSpec() else spec
+
+
+def _model_facts(model: Model) -> list[tuple[str, object]]:
+    defaults = model.defaults
+    return [
+        ("model", model.name),
+        ("version", model.version),
+        ("query_dim", model.query_dim or "any"),
+        ("key_dim", model.key_dim or "any"),
+        ("value_dim", model.value_dim or "any"),
+        ("output_dim", model.output_dim or "any"),
+        ("num_heads", defaults.num_heads or "any"),
+        ("num_kv_heads", defaults.num_kv_heads or "any"),
+        ("head_dim", model.head_dim or "any"),
+        ("value_head_dim", model.value_head_dim or "any"),
+        ("scale", f"{defaults.scale:.6g}" if defaults.scale else "1 / sqrt(head_dim)"),
+        ("softcap", f"{defaults.softcap:.6g}" if defaults.softcap else "none"),
+        ("causal", defaults.causal),
+        ("window", _window_text(defaults.window)),
+        ("positions", model.positions),
+        ("outputs", ", ".join(model.outputs)),
+        *((f"source.{key}", value) for key, value in sorted(model.source.items())),
+    ]
+
+
+def _result_lines(result: AttendResult) -> Iterator[str]:
+    applied, execution = result.applied, result.execution
+    yield from facts(
+        [
+            ("model", f"{result.model}, version {result.model_version}"),
+            ("heads", f"{applied.num_heads}, of keys and values {applied.num_kv_heads}"),
+            ("scale", f"{applied.scale:.6g}"),
+            ("softcap", f"{applied.softcap:.6g}" if applied.softcap else "none"),
+            ("causal", applied.causal),
+            ("window", _window_text(applied.window)),
+            ("fully masked rows", result.fully_masked_rows),
+            ("computed by", f"{execution.provider}, {execution.path}"),
+            ("computed in", f"{execution.compute_us / 1e3:.3f} ms"),
+            ("waited", f"{execution.queue_us / 1e3:.3f} ms"),
+        ]
+    )
+    arrays = result.arrays()
+    if arrays:
+        yield ""
+        rows = [
+            (name, " x ".join(map(str, array.shape)), array.dtype) for name, array in arrays.items()
+        ]
+        yield from table(("ARRAY", "SHAPE", "TYPE"), rows)
+
+
+def _window_text(window: Window | None) -> str:
+    if window is None:
+        return "no limit"
+    left, right = ("no limit" if side is None else str(side) for side in window)
+    return f"{left} before, {right} after"

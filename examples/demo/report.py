@@ -1,0 +1,197 @@
+"""The five parts of the demo: each asks the server once or twice and shows what it answers.
+
+Every figure shown is the server's. What numpy computes here, it computes to check the server.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+
+from attention_client import AttentionClient
+
+from .terminal import bar_table, heat_table, score_table
+from .text import CharacterEmbedding
+
+__all__ = ["Report"]
+
+MODEL = "demo"
+TOLERANCE = 1e-5  # of float32 sums in another order
+
+Floats = NDArray[np.floating[Any]]
+
+
+class Report:
+    """Asks the server and prints what it answers."""
+
+    def __init__(
+        self, console: Console, client: AttentionClient, embedding: CharacterEmbedding
+    ) -> None:
+        self._console = console
+        self._client = client
+        self._embedding = embedding
+
+    def three_steps(self, sentence: str, place: int) -> None:
+        """Shows what the character at ``place`` attends to: similarity, softmax, weighted sum."""
+        embedded, _ = self._embedding.embed(sentence)  # [1, length, width]
+        answer = self._client.attend(
+            MODEL, embedded, weights=True, scores=True, projections=True, head_outputs=True
+        )
+        query, key = _first(answer.query_heads), _first(answer.key_heads)
+        value = _first(answer.value_heads)  # [heads, kv_len, value_head_dim]
+        scores, weights = _first(answer.scores), _first(answer.weights)  # [heads, query, kv]
+        head_outputs = _first(answer.head_outputs)  # [heads, query_len, value_head_dim]
+        heads = range(len(weights))
+        mean = weights[:, place].mean(axis=0)  # [kv_len]
+
+        self._title(1, f"What {sentence[place]} attends to in {sentence}")
+        self._say("[b]Similarity[/b]  score = scale · (q · k), for each head")
+        self._show(score_table(sentence, {f"head {h}": scores[h, place] for h in heads}))
+        products = answer.applied.scale * query @ key.swapaxes(-1, -2)
+        self._check_close("scale · (q · k) of the served q and k is the score", products, scores)
+
+        self._say("[b]Softmax[/b]  weight = exp(score) / Σ exp(score)")
+        columns = {f"head {h}": weights[h, place] for h in heads}
+        self._show(bar_table(sentence, {**columns, "mean": mean}))
+        self._check_sums(weights)
+
+        self._say("[b]Weighted sum[/b]  head output = Σ weight · v, the first of its numbers")
+        recomputed = weights @ value
+        self._show(_compared(head_outputs[:, place], recomputed[:, place]))
+        self._check_close("weights @ values is the head output", recomputed, head_outputs)
+        most = int(mean.argmax())
+        self._say(
+            f"In the mean over the heads {sentence[place]} attends most to {sentence[most]}: "
+            f"{mean[most]:.0%}, to itself {mean[place]:.0%}."
+        )
+
+    def causal_mask(self, sentence: str, place: int) -> None:
+        """Shows the weights of the character at ``place`` with and without the causal mask."""
+        embedded, _ = self._embedding.embed(sentence)
+        free = _first(self._client.attend(MODEL, embedded, weights=True).weights)
+        answer = self._client.attend(MODEL, embedded, weights=True, causal="lower_right")
+        causal = _first(answer.weights)  # [heads, query_len, kv_len]
+        everything = np.ones(len(sentence), np.bool_)
+        past = np.arange(len(sentence)) <= place
+
+        self._title(2, f"{sentence[place]} with and without the causal mask, in per cent")
+        rows = []
+        for name, without, masked in _by_head(free[:, place], causal[:, place]):
+            rows += [(name, without, everything), ("  causal", masked, past), ("", masked, past)]
+        self._show(heat_table(sentence, rows[:-1]))
+        later = np.triu(np.ones(free.shape[-2:], np.bool_), 1)
+        self._check("the weight on every later character is exactly 0", not causal[:, later].any())
+        moved = float(free[:, place, ~past].sum(axis=-1).mean())
+        self._say(f"Without the mask {sentence[place]} spends {moved:.0%} on what comes later.")
+
+    def padded_batch(self, longer: str, shorter: str) -> None:
+        """Shows that padding gets no weight and changes no answer."""
+        embedded, lengths = self._embedding.embed(longer, shorter)  # [2, longest, width]
+        answer = self._client.attend(MODEL, embedded, kv_lengths=lengths.tolist(), weights=True)
+        alone = self._client.attend(MODEL, self._embedding.embed(shorter)[0])
+        weights, output = _second(answer.weights), _second(answer.output)
+        end = len(shorter)
+        real = np.arange(len(longer)) < end
+        tokens = [*shorter, *"␣" * (len(longer) - end)]
+
+        self._title(3, f"One padded batch: {longer} and {shorter}")
+        self._say(f"{shorter[-1]} in the second sentence; ␣ is padding; in per cent")
+        by_head = _by_head(weights[:, end - 1])
+        self._show(heat_table(tokens, [(name, row, real) for name, row in by_head]))
+        on_padding = weights[:, :end, end:]
+        total = float(on_padding.sum())
+        self._check(f"the weight on padding is exactly 0; its sum is {total}", not on_padding.any())
+        self._check_close(
+            f"{shorter} alone has the same output", output[:end], _first(alone.output)
+        )
+
+    def cross_attention(self, asking: str, asked: str) -> None:
+        """Shows what each character of one sentence attends to in another."""
+        query, _ = self._embedding.embed(asking)
+        key, _ = self._embedding.embed(asked)
+        weights = _first(self._client.attend(MODEL, query, key, weights=True).weights)
+        mean = weights.mean(axis=0)  # [query_len, kv_len]
+        everything = np.ones(len(asked), np.bool_)
+
+        self._title(4, f"Cross-attention: {asking} looks at {asked}")
+        self._say("Rows are queries, columns are keys; the mean over the heads, in per cent")
+        self._show(heat_table(asked, [(c, mean[i], everything) for i, c in enumerate(asking)]))
+        self._check_sums(weights)
+
+    def picture(self, sentence: str, path: Path) -> None:
+        """Writes the heat maps of all heads, without and with the causal mask."""
+        from .picture import draw_heads  # matplotlib takes a second: the text comes first
+
+        embedded, _ = self._embedding.embed(sentence)
+        free = self._client.attend(MODEL, embedded, weights=True)
+        causal = self._client.attend(MODEL, embedded, weights=True, causal="lower_right")
+        everything = np.ones((len(sentence), len(sentence)), np.bool_)
+
+        self._title(5, "All heads as one picture")
+        rows = {
+            "no mask": (_first(free.weights), everything),
+            "causal mask": (_first(causal.weights), np.tril(everything)),
+        }
+        draw_heads(path, sentence, rows)
+        self._say(f"Written to [b]{path}[/b]")
+
+    def _title(self, number: int, text: str) -> None:
+        self._console.print()
+        self._console.print(Rule(f"[b]{number}  {text}[/b]", align="left", style="cyan"))
+
+    def _say(self, text: str) -> None:
+        self._console.print(Padding(text, (1, 0, 0, 2), expand=False))
+
+    def _show(self, table: Table) -> None:
+        self._console.print(Padding(table, (1, 0, 1, 4), expand=False))
+
+    def _check(self, claim: str, holds: bool) -> None:
+        mark = "[green]✓[/green]" if holds else "[bold red]✗[/bold red]"
+        self._console.print(Padding(f"{mark} {claim}", (0, 0, 0, 2), expand=False))
+        if not holds:
+            raise SystemExit(1)
+
+    def _check_close(self, claim: str, ours: Floats, served: Floats) -> None:
+        difference = float(np.abs(ours - served).max())
+        self._check(f"{claim}; largest difference {difference:.1e}", difference < TOLERANCE)
+
+    def _check_sums(self, weights: Floats) -> None:
+        sums = weights.sum(axis=-1, dtype=np.float64)  # [heads, query_len]
+        self._check_close(f"all {sums.size} rows of weights sum to 1", np.ones_like(sums), sums)
+
+
+def _first(tensor: Floats | None) -> Floats:
+    """Returns the first sequence's part of a tensor that was asked for."""
+    assert tensor is not None
+    return np.asarray(tensor[0])
+
+
+def _second(tensor: Floats | None) -> Floats:
+    """Returns the second sequence's part of a tensor that was asked for."""
+    assert tensor is not None
+    return np.asarray(tensor[1])
+
+
+def _by_head(*tensors: Floats) -> list[tuple[Any, ...]]:
+    """Returns (name, row, ...) for each head and for their mean; tensors are [heads, kv_len]."""
+    heads = [(f"head {h}", *rows) for h, rows in enumerate(zip(*tensors, strict=True))]
+    return [*heads, ("mean", *(rows.mean(axis=0) for rows in tensors))]
+
+
+def _compared(served: Floats, recomputed: Floats) -> Table:
+    """Returns the first numbers of [heads, value_head_dim], and the largest difference of all."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("", "served head output", "weights @ values", "difference"):
+        table.add_column(name, no_wrap=True)
+    for head, (theirs, ours) in enumerate(zip(served, recomputed, strict=True)):
+        difference = f"{float(np.abs(ours - theirs).max()):.1e}"
+        numbers = (" ".join(f"{number:5.2f}" for number in row[:4]) for row in (theirs, ours))
+        table.add_row(f"head {head}", *numbers, difference)
+    return table

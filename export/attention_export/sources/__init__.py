@@ -1,0 +1,1 @@
+"""Where layers come from: one file a kind of source, one a family of models."""

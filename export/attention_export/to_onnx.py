@@ -1,0 +1,111 @@
+"""From a PyTorch module to the bytes of an ONNX graph: the same module, the same bytes."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import onnx_ir as ir
+import torch
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+from torch import Tensor, nn
+
+__all__ = ["OPSET", "TensorSpec", "to_onnx"]
+
+OPSET = 23
+"""ONNX opset of every graph: the first one that has Attention."""
+
+# What torch says of its own inner workings; nobody who exports could act on it.
+_KNOWN_WARNINGS: tuple[tuple[str, type[Warning]], ...] = (
+    (r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning),
+    (r"# The axis name: .* will not be used", UserWarning),
+)
+_KNOWN_LOGGER = "torch.onnx._internal.exporter._registration"  # "torchvision is not installed"
+
+
+class TensorSpec(NamedTuple):
+    """Shape and element type of an input or output; a named dimension is dynamic."""
+
+    shape: tuple[str | int, ...]
+    dtype: torch.dtype = torch.float32
+
+
+def to_onnx(
+    module: nn.Module,
+    *,
+    inputs: Mapping[str, TensorSpec],
+    outputs: Mapping[str, TensorSpec],
+    sizes: Mapping[str, int],
+) -> bytes:
+    """Returns the module's forward as a serialized ONNX model, its weights inside.
+
+    Args:
+        module: In evaluation mode; its forward takes the inputs in order.
+        inputs: Name and spec of each argument of forward.
+        outputs: Name and spec of each result.
+        sizes: A size to trace with for each named dimension of the inputs: at least 2, since torch
+            takes a 1 for a dimension that never changes. The graph takes any size, 1 included.
+    """
+    with _without_known_noise(), torch.no_grad():
+        program = torch.onnx.export(
+            module,
+            tuple(_example(spec, sizes) for spec in inputs.values()),
+            dynamo=True,
+            opset_version=OPSET,
+            dynamic_shapes=tuple(_dynamic_dimensions(spec) for spec in inputs.values()),
+            input_names=list(inputs),
+            output_names=list(outputs),
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned no program")
+    model = program.model
+    _strip(model)
+    _declare(model.graph.inputs, inputs)
+    _declare(model.graph.outputs, outputs)
+    serialized: bytes = ir.to_proto(model).SerializeToString(deterministic=True)
+    return serialized
+
+
+def _example(spec: TensorSpec, sizes: Mapping[str, int]) -> Tensor:
+    shape = [sizes[d] if isinstance(d, str) else d for d in spec.shape]
+    return torch.ones(shape, dtype=spec.dtype)
+
+
+def _dynamic_dimensions(spec: TensorSpec) -> dict[int, object]:
+    return {i: torch.export.Dim.DYNAMIC for i, d in enumerate(spec.shape) if isinstance(d, str)}
+
+
+def _strip(model: ir.Model) -> None:
+    """Removes what differs between machines: source paths, stack traces, the build of torch."""
+    ClearMetadataAndDocStringPass()(model)
+    model.producer_version = None
+    # ONNX Runtime infers shapes itself, and torch's for Attention's weights are wrong.
+    results = set(model.graph.outputs)
+    for node in model.graph:
+        for value in node.outputs:
+            if value not in results:
+                value.shape = None
+                value.type = None
+
+
+def _declare(values: Iterable[ir.Value], specs: Mapping[str, TensorSpec]) -> None:
+    for value, spec in zip(values, specs.values(), strict=True):
+        value.shape = ir.Shape(spec.shape)
+
+
+@contextmanager
+def _without_known_noise() -> Iterator[None]:
+    logger = logging.getLogger(_KNOWN_LOGGER)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for message, category in _KNOWN_WARNINGS:
+                warnings.filterwarnings("ignore", message, category)
+            yield
+    finally:
+        logger.setLevel(level)

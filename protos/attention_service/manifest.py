@@ -1,0 +1,198 @@
+"""manifest.json: what a model directory says of itself; the exporter writes, the server reads.
+
+A model lives in ``<models>/<name>/<version>/``: the manifest, ``model.onnx`` and, where the layer
+can be taken apart, the stages.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+__all__ = [
+    "FILE_NAME",
+    "FORMAT",
+    "MODEL_FILE",
+    "NAME_PATTERN",
+    "OUTPUTS",
+    "STAGE_FILES",
+    "VERSION_PATTERN",
+    "Causal",
+    "Defaults",
+    "Manifest",
+    "ManifestError",
+]
+
+FILE_NAME = "manifest.json"
+FORMAT = 1
+"""Version of this format; a reader refuses any other."""
+MODEL_FILE = "model.onnx"
+"""The whole layer: query, key, value, attend_mask -> output, weights."""
+STAGE_FILES = ("project_query.onnx", "project_key_value.onnx", "combine.onnx")
+"""The layer in stages; attention itself stands between the second and the third."""
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""Spelling of a model's name, to be matched in full."""
+VERSION_PATTERN = re.compile(r"[1-9][0-9]{0,17}")
+"""Spelling of a version, to be matched in full."""
+
+Causal = Literal["none", "upper_left", "lower_right"]
+OUTPUTS = ("output", "weights", "scores", "projections", "head_outputs", "log_sum_exp")
+"""Parts of an answer, as ``Output`` in the contract names them."""
+
+
+class ManifestError(ValueError):
+    """Text that is no manifest; the message names the field and what would be right."""
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What is computed where a request says nothing."""
+
+    num_heads: int
+    num_kv_heads: int
+    scale: float
+    softcap: float = 0.0
+    """Bound of the scores; 0 for none."""
+    causal: Causal = "none"
+    window_left: int | None = None
+    """Keys before the place; None for no limit."""
+    window_right: int | None = None
+    """Keys after the place; None for no limit."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One version of one model."""
+
+    name: str
+    version: str
+    query_dim: int
+    key_dim: int
+    value_dim: int
+    output_dim: int
+    head_dim: int
+    value_head_dim: int
+    defaults: Defaults
+    opset: int
+    files: Mapping[str, str]
+    """SHA-256 of each file, hexadecimal."""
+    outputs: tuple[str, ...] = OUTPUTS
+    source: Mapping[str, str] = field(default_factory=dict)
+    """Where the weights come from: family, layer and digest."""
+    parity: Mapping[str, float] = field(default_factory=dict)
+    """Largest errors against float64 at export, relative to the largest magnitude."""
+
+    def to_json(self) -> str:
+        """Returns the text of manifest.json, the same for equal manifests."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Manifest:
+        """Reads manifest.json and checks every field.
+
+        Raises:
+            ManifestError: Text that is no manifest of this format.
+        """
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError):
+            raise ManifestError("manifest.json is not JSON") from None
+        if not isinstance(document, dict):
+            raise ManifestError("manifest.json must hold one object")
+        if document.pop("format", None) != FORMAT:
+            raise ManifestError(f"format must be {FORMAT}")
+        fields = _read(document, _MANIFEST_FIELDS, "")
+        fields["defaults"] = Defaults(**_read(fields["defaults"], _DEFAULTS_FIELDS, "defaults."))
+        fields["outputs"] = tuple(fields["outputs"])
+        manifest = cls(**fields)
+        manifest._check_consistency()
+        return manifest
+
+    @property
+    def staged(self) -> bool:
+        """Whether the layer comes in stages."""
+        return all(name in self.files for name in STAGE_FILES)
+
+    def _check_consistency(self) -> None:
+        if self.defaults.num_heads % self.defaults.num_kv_heads:
+            raise ManifestError("defaults.num_kv_heads must be a divisor of defaults.num_heads")
+        if MODEL_FILE not in self.files:
+            raise ManifestError(f"files must hold {MODEL_FILE}")
+
+
+def _read(
+    document: dict[str, Any], checks: Mapping[str, tuple[Callable[[Any], bool], str]], prefix: str
+) -> dict[str, Any]:
+    unknown = sorted(set(document) - set(checks))
+    if unknown:
+        raise ManifestError(f"unknown field {prefix}{unknown[0][:64]!r}")
+    for name, (check, right) in checks.items():
+        if name not in document:
+            raise ManifestError(f"{prefix}{name} is missing; it must be {right}")
+        if not check(document[name]):
+            raise ManifestError(f"{prefix}{name} must be {right}")
+    return dict(document)
+
+
+def _whole_number(low: int) -> Callable[[Any], bool]:
+    return lambda x: type(x) is int and low <= x < 2**31
+
+
+def _text_map(value_pattern: str) -> Callable[[Any], bool]:
+    pattern = re.compile(value_pattern, re.DOTALL)
+    return lambda x: (
+        isinstance(x, dict)
+        and all(isinstance(v, str) and pattern.fullmatch(v) is not None for v in x.values())
+    )
+
+
+def _finite(x: Any) -> bool:
+    return type(x) in (int, float) and math.isfinite(x)
+
+
+def _known_files(x: Any) -> bool:
+    return _text_map("[0-9a-f]{64}")(x) and set(x) <= {MODEL_FILE, *STAGE_FILES}
+
+
+_POSITIVE = (_whole_number(1), "a whole number, at least 1")
+_WINDOW = (lambda x: x is None or _whole_number(0)(x), "null or a whole number, at least 0")
+
+_DEFAULTS_FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "num_heads": _POSITIVE,
+    "num_kv_heads": _POSITIVE,
+    "scale": (_finite, "a finite number"),
+    "softcap": (lambda x: _finite(x) and x >= 0, "a finite number, at least 0"),
+    "causal": (lambda x: x in get_args(Causal), "one of " + ", ".join(get_args(Causal))),
+    "window_left": _WINDOW,
+    "window_right": _WINDOW,
+}
+_MANIFEST_FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "name": (
+        lambda x: isinstance(x, str) and NAME_PATTERN.fullmatch(x) is not None,
+        "a letter or digit, then letters, digits, '.', '_' and '-', at most 64",
+    ),
+    "version": (
+        lambda x: isinstance(x, str) and VERSION_PATTERN.fullmatch(x) is not None,
+        "a positive integer in decimal without leading zeros, as a string",
+    ),
+    **dict.fromkeys(
+        ("query_dim", "key_dim", "value_dim", "output_dim", "head_dim", "value_head_dim", "opset"),
+        _POSITIVE,
+    ),
+    "defaults": (lambda x: isinstance(x, dict), "an object"),
+    "files": (_known_files, "SHA-256 digests of " + ", ".join((MODEL_FILE, *STAGE_FILES))),
+    "outputs": (
+        lambda x: isinstance(x, list) and bool(x) and all(o in OUTPUTS for o in x),
+        "a list of " + ", ".join(OUTPUTS),
+    ),
+    "source": (_text_map(".*"), "an object of strings"),
+    "parity": (
+        lambda x: isinstance(x, dict) and all(map(_finite, x.values())),
+        "an object of numbers",
+    ),
+}

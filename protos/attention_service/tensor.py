@@ -1,0 +1,114 @@
+"""Tensors as numpy arrays: little-endian, row-major, without a copy where numpy can do without."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_service.reasons import Reason
+from attention_service.v1 import attention_pb2 as pb
+
+__all__ = ["MAX_DIM", "MAX_RANK", "TensorError", "byte_size", "decode", "encode", "shape_of"]
+
+MAX_RANK = 4
+MAX_DIM = 2**31 - 1
+
+_DTYPES: Mapping[pb.DataType.ValueType, np.dtype[Any]] = {
+    pb.DATA_TYPE_FLOAT32: np.dtype("<f4"),
+    pb.DATA_TYPE_FLOAT16: np.dtype("<f2"),
+    pb.DATA_TYPE_BFLOAT16: np.dtype("<u2"),  # numpy has no bfloat16: its bits
+    pb.DATA_TYPE_BOOL: np.dtype("u1"),  # any byte but 0 is true
+    pb.DATA_TYPE_INT32: np.dtype("<i4"),
+}
+_DATA_TYPES: Mapping[str, pb.DataType.ValueType] = {
+    "float32": pb.DATA_TYPE_FLOAT32,
+    "float16": pb.DATA_TYPE_FLOAT16,
+    "bfloat16": pb.DATA_TYPE_BFLOAT16,  # as ml_dtypes registers it
+    "bool": pb.DATA_TYPE_BOOL,
+    "int32": pb.DATA_TYPE_INT32,
+}
+
+
+class TensorError(ValueError):
+    """A Tensor message that holds no tensor."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def encode(array: NDArray[Any]) -> pb.Tensor:
+    """Returns the array as a message.
+
+    Raises:
+        TypeError: A dtype other than float32, float16, bfloat16 (of ml_dtypes), bool and int32.
+    """
+    data_type = _DATA_TYPES.get(array.dtype.name)
+    if data_type is None:
+        raise TypeError(f"no tensor of the contract holds {array.dtype}")
+    little_endian = (
+        array
+        if data_type == pb.DATA_TYPE_BFLOAT16
+        else array.astype(array.dtype.newbyteorder("<"), copy=False)
+    )
+    return pb.Tensor(data_type=data_type, shape=array.shape, data=little_endian.tobytes())
+
+
+def decode(tensor: pb.Tensor) -> NDArray[Any]:
+    """Returns the message as a read-only array; BFLOAT16 widened to float32, exactly.
+
+    Raises:
+        TensorError: An unknown type, dimensions that are none, or data of another length.
+    """
+    shape = shape_of(tensor)
+    expected = byte_size(tensor.data_type, shape)
+    if len(tensor.data) != expected:
+        raise TensorError(
+            Reason.INVALID_BYTE_LENGTH,
+            f"data must have {expected} bytes for this shape, not {len(tensor.data)}",
+        )
+    array = np.frombuffer(tensor.data, _DTYPES[tensor.data_type]).reshape(shape)
+    if tensor.data_type == pb.DATA_TYPE_BFLOAT16:
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    if tensor.data_type == pb.DATA_TYPE_BOOL:
+        truth: NDArray[np.bool_] = array != 0
+        return truth
+    return array
+
+
+def shape_of(tensor: pb.Tensor) -> tuple[int, ...]:
+    """Returns the dimensions, each from 1 to 2^31 - 1, at most 4 of them.
+
+    Raises:
+        TensorError: Dimensions that are none.
+    """
+    shape = tuple(tensor.shape) if len(tensor.shape) <= MAX_RANK else ()
+    if not shape:
+        raise TensorError(
+            Reason.INVALID_SHAPE,
+            f"shape must have 1 to {MAX_RANK} dimensions, not {len(tensor.shape)}",
+        )
+    if not all(1 <= size <= MAX_DIM for size in shape):
+        raise TensorError(
+            Reason.INVALID_SHAPE,
+            f"every dimension must be 1 to 2^31 - 1, but shape is {list(shape)}",
+        )
+    return shape
+
+
+def byte_size(data_type: pb.DataType.ValueType, shape: tuple[int, ...]) -> int:
+    """Returns the bytes that a tensor of this type and shape takes.
+
+    Raises:
+        TensorError: An unknown type.
+    """
+    if data_type not in _DTYPES:
+        raise TensorError(
+            Reason.INVALID_DATA_TYPE,
+            "data_type must be FLOAT32, FLOAT16, BFLOAT16, BOOL or INT32",
+        )
+    return math.prod(shape) * _DTYPES[data_type].itemsize

@@ -1,0 +1,1 @@
+"""Generated code of attention_service/v1/attention.proto: messages and gRPC stubs."""

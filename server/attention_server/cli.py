@@ -1,0 +1,60 @@
+"""The command attention-server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from attention_server.app import App
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serves until SIGTERM or SIGINT; returns the exit status.
+
+    0: drained and stopped. 1: could not start. 2: settings that make no sense.
+    """
+    try:
+        from attention_server.app import App
+        from attention_server.engine.providers import EngineUnavailable
+        from attention_server.settings import SettingsError, read_settings
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("attention_"):
+            raise
+        return _fail(
+            f"{error.name} is missing; install it with: pip install 'attention-service[server]'", 1
+        )
+    try:
+        settings = read_settings(sys.argv[1:] if arguments is None else arguments)
+    except SettingsError as error:
+        return _fail(str(error), 2)
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s"
+    )
+    try:
+        asyncio.run(_serve(App(settings)))
+    except (EngineUnavailable, SettingsError) as error:
+        return _fail(str(error), 1)
+    return 0
+
+
+async def _serve(app: App) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    address = await app.start()
+    logging.getLogger(__name__).info(app.summary(address))
+    await stop.wait()
+    logging.getLogger(__name__).info("draining")
+    await app.drain()
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"attention-server: {message}", file=sys.stderr)
+    return status

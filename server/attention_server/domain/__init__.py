@@ -1,0 +1,1 @@
+"""What a request for attention means, without transport and without a runtime."""

@@ -1,0 +1,177 @@
+"""The part of the scores and weights that was asked for, gathered block by block."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_server.domain.masks import Block
+from attention_server.domain.request import (
+    AttendRequest,
+    BoolArray,
+    Float32Array,
+    Rows,
+    WeightRows,
+)
+
+__all__ = ["RowGatherer", "TopWeights", "WeightGatherer", "largest_weights"]
+
+
+class RowGatherer:
+    """Gathers selected rows [batch, selected heads, selected queries, row] from blocks of all."""
+
+    def __init__(self, rows: Rows, request: AttendRequest) -> None:
+        self._rows = rows
+        self._shape = (
+            request.batch,
+            request.settings.num_heads if rows.heads is None else len(rows.heads),
+            request.query_len if rows.query_indices is None else len(rows.query_indices),
+            request.kv_len,
+        )
+        self._gathered: Float32Array | None = None
+
+    def put(self, block: Block, values: Float32Array) -> None:
+        """Takes what is selected from a block's values [batch, heads, query_len, kv_len]."""
+        everything = self._rows.heads is None and self._rows.query_indices is None
+        if everything and values.shape == self._shape:
+            self._gathered = values  # the only block: no copy
+            return
+        if self._gathered is None:
+            self._gathered = np.empty(self._shape, np.float32)
+        to_heads, from_heads = _within(self._rows.heads, block.heads)
+        to_queries, from_queries = _within(self._rows.query_indices, block.queries)
+        target = self._gathered[block.batch]
+        target[_cross(to_heads, to_queries)] = values[_cross(from_heads, from_queries)]
+
+    def result(self) -> Float32Array:
+        """Returns the rows, once every block was put."""
+        assert self._gathered is not None, "no block was put"
+        return self._gathered
+
+
+class TopWeights(NamedTuple):
+    """The largest weights of each row, largest first."""
+
+    weights: Float32Array  # [batch, heads, queries, top_k]
+    key_indices: NDArray[np.int32]  # as weights; -1, with weight 0, beyond the keys in sight
+
+
+class WeightGatherer:
+    """Gathers selected weights: first heads and queries, then the mean, then the largest.
+
+    Blocks of the same queries must come one after the other, the one with the last heads last.
+    """
+
+    def __init__(self, rows: WeightRows, request: AttendRequest) -> None:
+        self._rows = rows
+        self._num_heads = request.settings.num_heads
+        self._selected = self._num_heads if rows.heads is None else len(rows.heads)
+        queries = request.query_len if rows.query_indices is None else len(rows.query_indices)
+        heads = 1 if rows.average_heads else self._selected
+        shape = (request.batch, heads, queries, rows.top_k or request.kv_len)
+        self._rows_as_they_are: RowGatherer | None = None
+        if not rows.average_heads and not rows.top_k:
+            self._rows_as_they_are = RowGatherer(rows, request)
+            return
+        self._weights = np.empty(shape, np.float32)
+        self._key_indices = np.empty(shape, np.int32) if rows.top_k else None
+        self._head_sum: Float32Array | None = None
+        self._head_sight: BoolArray | None = None
+
+    def put(self, block: Block, weights: Float32Array, in_sight: BoolArray | None) -> None:
+        """Takes what is selected from a block's weights [batch, heads, query_len, kv_len].
+
+        ``in_sight`` broadcasts to the weights; None for all.
+        """
+        if self._rows_as_they_are is not None:
+            self._rows_as_they_are.put(block, weights)
+            return
+        to_heads, from_heads = _within(self._rows.heads, block.heads)
+        to_queries, from_queries = _within(self._rows.query_indices, block.queries)
+        if not _size(to_queries):
+            return
+        selection = _cross(from_heads, from_queries)
+        part = weights[selection]
+        sight = None if in_sight is None else np.broadcast_to(in_sight, weights.shape)[selection]
+        if self._rows.average_heads:
+            self._accumulate(part, sight)
+            if block.heads.stop < self._num_heads:
+                return
+            part, sight, to_heads = *self._mean(), slice(0, 1)
+        target = _cross(to_heads, to_queries)
+        if self._key_indices is None:
+            self._weights[block.batch][target] = part
+            return
+        top = largest_weights(part, sight, self._rows.top_k)
+        self._weights[block.batch][target] = top.weights
+        self._key_indices[block.batch][target] = top.key_indices
+
+    def result(self) -> tuple[Float32Array, NDArray[np.int32] | None]:
+        """Returns the weights, and the key index of each with top_k, once every block was put."""
+        if self._rows_as_they_are is not None:
+            return self._rows_as_they_are.result(), None
+        return self._weights, self._key_indices
+
+    def _accumulate(self, part: Float32Array, sight: BoolArray | None) -> None:
+        total = part.sum(axis=1, keepdims=True)
+        self._head_sum = total if self._head_sum is None else self._head_sum + total
+        if sight is not None:
+            seen: BoolArray = np.logical_or.reduce(sight, axis=1, keepdims=True)
+            self._head_sight = seen if self._head_sight is None else self._head_sight | seen
+
+    def _mean(self) -> tuple[Float32Array, BoolArray | None]:
+        assert self._head_sum is not None, "no block was put"
+        mean, sight = self._head_sum / np.float32(self._selected), self._head_sight
+        self._head_sum, self._head_sight = None, None
+        return mean, sight
+
+
+def largest_weights(weights: Float32Array, in_sight: BoolArray | None, top_k: int) -> TopWeights:
+    """Returns the top_k largest weights of each row, of equals the smaller index first.
+
+    Args:
+        weights: float32 [batch, heads, queries, kv_len], 0 or more.
+        in_sight: bool, as weights; None for all.
+        top_k: 1 .. kv_len.
+    """
+    kv_len = weights.shape[-1]
+    # Weight and index in one number that orders as asked for: floats of 0 or more order as their
+    # bits do, and of equal weights the smaller index must win.
+    order = np.ascontiguousarray(weights).view(np.int32).astype(np.int64) << 32
+    order += np.arange(kv_len - 1, -1, -1)
+    if in_sight is not None:
+        order[~in_sight] = -1
+    top = np.partition(order, kv_len - top_k, axis=-1)[..., kv_len - top_k :]
+    top = np.sort(top, axis=-1)[..., ::-1]
+    found = top >= 0
+    key_indices = np.where(found, kv_len - 1 - (top & 0xFFFFFFFF), -1).astype(np.int32)
+    values = np.where(found, top >> 32, 0).astype(np.int32).view(np.float32)
+    return TopWeights(values, key_indices)
+
+
+_Axis = slice | NDArray[np.intp]
+
+
+def _within(selected: NDArray[np.intp] | None, part: slice) -> tuple[_Axis, _Axis]:
+    """Returns where the selected indices inside a part stand in the answer and in the part."""
+    if selected is None:
+        return part, slice(0, part.stop - part.start)
+    positions = np.flatnonzero((selected >= part.start) & (selected < part.stop))
+    return positions, selected[positions] - part.start
+
+
+def _cross(heads: _Axis, queries: _Axis) -> tuple[Any, ...]:
+    """Returns the index of every pair of these heads and queries, behind the batch."""
+    if isinstance(heads, slice) and isinstance(queries, slice):
+        return slice(None), heads, queries
+    return slice(None), _indices(heads)[:, None], _indices(queries)
+
+
+def _size(axis: _Axis) -> int:
+    return axis.stop - axis.start if isinstance(axis, slice) else len(axis)
+
+
+def _indices(axis: _Axis) -> NDArray[np.intp]:
+    return np.arange(axis.start, axis.stop) if isinstance(axis, slice) else axis

@@ -1,0 +1,1 @@
+"""gRPC: messages become requests, results and errors become messages."""

@@ -1,0 +1,72 @@
+"""The RPCs that compute attention."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+from typing import cast
+
+from grpc import aio
+
+from attention_server.domain.catalog import Catalog
+from attention_server.domain.errors import NotBuilt
+from attention_server.domain.limits import Limits
+from attention_server.edge.decode import Decoded, decode
+from attention_server.edge.encode import encode_result
+from attention_server.edge.wire import offload, parse
+from attention_server.scheduling.job import Job
+from attention_server.scheduling.scheduler import Scheduler
+from attention_service.v1 import attention_pb2 as pb
+
+__all__ = ["AttendHandlers"]
+
+
+class AttendHandlers:
+    """Attend, and what is not built yet."""
+
+    def __init__(
+        self, catalog: Catalog, limits: Limits, scheduler: Scheduler, executor: Executor
+    ) -> None:
+        self._catalog = catalog
+        self._limits = limits
+        self._scheduler = scheduler
+        self._executor = executor
+
+    async def attend(self, data: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes:
+        """Computes attention for one batch of sequences."""
+        deadline, size = _deadline(context), len(data)
+        decoded = await offload(self._executor, size, lambda: self._decode(data))
+        job = Job(decoded.request, request_bytes=size, deadline=deadline)
+        self._scheduler.submit(job)
+        try:
+            result = await asyncio.wrap_future(job.answer)
+        except asyncio.CancelledError:
+            job.abandon()
+            raise
+        response_bytes = sum(array.nbytes for array in result.tensors().values())
+        return await offload(
+            self._executor,
+            response_bytes,
+            lambda: encode_result(result, decoded).SerializeToString(),
+        )
+
+    async def analyze_heads(self, data: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes:
+        """Refuses: not built yet."""
+        raise NotBuilt("AnalyzeHeads")
+
+    async def attend_stream(
+        self, requests: AsyncIterator[bytes], context: aio.ServicerContext[bytes, bytes]
+    ) -> None:
+        """Refuses: not built yet."""
+        raise NotBuilt("AttendStream")
+
+    def _decode(self, data: bytes) -> Decoded:
+        return decode(parse(pb.AttendRequest, data), self._catalog, self._limits)
+
+
+def _deadline(context: aio.ServicerContext[bytes, bytes]) -> float | None:
+    """Returns when the caller's time is over, on the clock of time.monotonic."""
+    remaining = cast("float | None", context.time_remaining())
+    return None if remaining is None else time.monotonic() + remaining

@@ -1,0 +1,97 @@
+"""An AttendRequest message as a request of the domain, validated once."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from attention_server.domain.catalog import Catalog
+from attention_server.domain.errors import InvalidRequest
+from attention_server.domain.limits import Limits, answer_shapes
+from attention_server.domain.request import AttendRequest, Sizes
+from attention_server.edge import fields
+from attention_server.edge.decode_heads import decode_settings
+from attention_server.edge.decode_mask import decode_mask
+from attention_server.edge.decode_outputs import decode_data_type, decode_outputs, item_bytes
+from attention_service.reasons import Reason
+from attention_service.v1 import attention_pb2 as pb
+
+__all__ = ["Decoded", "check_request_id", "decode"]
+
+_MAX_REQUEST_ID_BYTES = 128
+
+
+class Decoded(NamedTuple):
+    """A request and what its answer is made with."""
+
+    request: AttendRequest
+    request_id: str
+    data_type: pb.DataType.ValueType
+    """Element type of the answer's floating-point tensors."""
+
+
+def decode(message: pb.AttendRequest, catalog: Catalog, limits: Limits) -> Decoded:
+    """Returns the request that a message asks for.
+
+    Sizes, of the answer too, are checked against the limits before any tensor is read.
+
+    Raises:
+        InvalidRequest: A message that is no request, or asks for too much.
+        ModelNotFound: No such model.
+    """
+    check_request_id(message.request_id)
+    model = catalog.find(message.model, message.model_version)
+    sizes = _sizes(message)
+    limits.check_sizes(sizes.batch, sizes.query_len, sizes.kv_len)
+    if message.HasField("query_positions") or message.HasField("key_positions"):
+        field = "query_positions" if message.HasField("query_positions") else "key_positions"
+        raise InvalidRequest.of(
+            Reason.POSITIONS_NOT_USED, field, "must be absent: this model does not use positions"
+        )
+    settings = decode_settings(message, model, sizes)
+    limits.check_work(sizes.batch, settings.num_heads, sizes.query_len, sizes.kv_len)
+    outputs = decode_outputs(message.outputs, model, settings, sizes)
+    data_type = decode_data_type(message.outputs)
+    limits.check_answer(answer_shapes(outputs, settings, model, sizes), item_bytes(data_type))
+    ablated = fields.indices(message.heads.ablated_heads, "heads.ablated_heads", settings.num_heads)
+
+    query = fields.embeddings(message.query, "query")
+    key = fields.embeddings(message.key, "key") if message.HasField("key") else query
+    value = fields.embeddings(message.value, "value") if message.HasField("value") else key
+    request = AttendRequest(
+        model=model.key,
+        query=query,
+        key=key,
+        value=value,
+        mask=decode_mask(message, settings, sizes),
+        settings=settings,
+        ablated_heads=() if ablated is None else tuple(map(int, ablated)),
+        outputs=outputs,
+    )
+    return Decoded(request, message.request_id, data_type)
+
+
+def check_request_id(request_id: str) -> None:
+    """Refuses an id that is too long.
+
+    Raises:
+        InvalidRequest: INVALID_NAME.
+    """
+    if len(request_id.encode()) > _MAX_REQUEST_ID_BYTES:
+        raise InvalidRequest.of(
+            Reason.INVALID_NAME, "request_id", f"must have at most {_MAX_REQUEST_ID_BYTES} bytes"
+        )
+
+
+def _sizes(message: pb.AttendRequest) -> Sizes:
+    """Returns the sizes of query, key and value, which must fit each other."""
+    if not message.HasField("query"):
+        raise InvalidRequest.of(Reason.MISSING_FIELD, "query", "must be given")
+    query = fields.shape(message.query, "query", 3)
+    key, value = query, query
+    if message.HasField("key"):
+        key = value = fields.shape(message.key, "key", 3)
+        fields.check_shape("key", key[:1], query[:1], "[batch, ...]")
+    if message.HasField("value"):
+        value = fields.shape(message.value, "value", 3)
+        fields.check_shape("value", value[:2], key[:2], "[batch, kv_len, ...]")
+    return Sizes(query[0], query[1], key[1], query[2], key[2], value[2])

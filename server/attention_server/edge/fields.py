@@ -1,0 +1,135 @@
+"""Fields of a message as checked values; what is wrong is named by its path."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_server.domain.errors import InvalidRequest, Violation
+from attention_server.domain.request import BoolArray, Float32Array, Int64Array
+from attention_service import tensor
+from attention_service.reasons import Reason
+from attention_service.v1 import attention_pb2 as pb
+
+__all__ = [
+    "biases",
+    "booleans",
+    "check_shape",
+    "embeddings",
+    "indices",
+    "one_each",
+    "shape",
+]
+
+_FLOATS = (pb.DATA_TYPE_FLOAT32, pb.DATA_TYPE_FLOAT16, pb.DATA_TYPE_BFLOAT16)
+_BOOLEANS = (pb.DATA_TYPE_BOOL,)
+
+
+def shape(message: pb.Tensor, field: str, *ranks: int) -> tuple[int, ...]:
+    """Returns the dimensions of a tensor of one of these ranks; reads no data."""
+    try:
+        dims = tensor.shape_of(message)
+    except tensor.TensorError as error:
+        raise InvalidRequest.of(error.reason, f"{field}.shape", str(error)) from None
+    if len(dims) not in ranks:
+        wanted = " or ".join(map(str, ranks))
+        raise InvalidRequest.of(
+            Reason.INVALID_SHAPE,
+            f"{field}.shape",
+            f"must have {wanted} dimensions, not {len(dims)}",
+        )
+    return dims
+
+
+def check_shape(field: str, dims: Sequence[int], expected: Sequence[int], names: str) -> None:
+    """Refuses other dimensions than expected; ``names`` says what they are."""
+    if tuple(dims) != tuple(expected):
+        raise InvalidRequest.of(
+            Reason.INVALID_SHAPE,
+            f"{field}.shape",
+            f"must be {names} = {list(expected)}, not {list(dims)}",
+        )
+
+
+def embeddings(message: pb.Tensor, field: str) -> Float32Array:
+    """Returns finite floats as float32."""
+    array = _floats(message, field)
+    largest = max(float(array.max()), -float(array.min()))
+    if not math.isfinite(largest):
+        at = list(map(int, np.argwhere(~np.isfinite(array))[0]))
+        raise InvalidRequest.of(
+            Reason.NON_FINITE, field, f"must be finite, padding included, but {at} is not"
+        )
+    return array
+
+
+def biases(message: pb.Tensor, field: str) -> Float32Array:
+    """Returns biases as float32: finite, or -inf for the lowest float32 and below."""
+    array = _floats(message, field)
+    if not float(array.max()) < math.inf:  # NaN compares false too
+        raise InvalidRequest.of(Reason.NON_FINITE, field, "must not hold NaN or +inf; -inf forbids")
+    lowest = np.finfo(np.float32).min
+    if array.min() <= lowest:
+        array = np.where(array <= lowest, np.float32(-np.inf), array)
+    return array
+
+
+def booleans(message: pb.Tensor, field: str) -> BoolArray:
+    """Returns a boolean tensor; true means "may attend"."""
+    return _decode(message, field, _BOOLEANS, "BOOL, true for may attend")
+
+
+def one_each(
+    values: Sequence[int], field: str, batch: int, low: int, high: int
+) -> Int64Array | None:
+    """Returns a list with one entry a sequence, each in low .. high; None for an empty list."""
+    if not len(values):
+        return None
+    if len(values) != batch:
+        raise InvalidRequest.of(
+            Reason.INVALID_COUNT,
+            field,
+            f"must have one entry a sequence, {batch}, not {len(values)}",
+        )
+    _check_range(values, field, low, high)
+    return np.fromiter(values, np.int64, len(values))
+
+
+def indices(values: Sequence[int], field: str, size: int) -> NDArray[np.intp] | None:
+    """Returns indices of 0 .. size - 1; None for an empty list."""
+    if not len(values):
+        return None
+    _check_range(values, field, 0, size - 1)
+    return np.fromiter(values, np.intp, len(values))
+
+
+def _check_range(values: Iterable[int], field: str, low: int, high: int) -> None:
+    wrong: list[Violation] = []
+    for i, value in enumerate(values):
+        if not low <= value <= high:
+            wrong.append(Violation(f"{field}[{i}]", f"must be {low} to {high}, not {value}"))
+            if len(wrong) > InvalidRequest.MAX_VIOLATIONS:
+                break
+    if wrong:
+        raise InvalidRequest(Reason.OUT_OF_RANGE, *wrong)
+
+
+def _floats(message: pb.Tensor, field: str) -> Float32Array:
+    array = _decode(message, field, _FLOATS, "FLOAT32, FLOAT16 or BFLOAT16")
+    with np.errstate(invalid="ignore"):  # a signalling NaN is refused later
+        return array.astype(np.float32, copy=False)
+
+
+def _decode(
+    message: pb.Tensor, field: str, data_types: Sequence[pb.DataType.ValueType], wanted: str
+) -> NDArray[Any]:
+    if message.data_type not in data_types:
+        raise InvalidRequest.of(Reason.INVALID_DATA_TYPE, f"{field}.data_type", f"must be {wanted}")
+    try:
+        return tensor.decode(message)
+    except tensor.TensorError as error:
+        raise InvalidRequest.of(error.reason, f"{field}.data", str(error)) from None

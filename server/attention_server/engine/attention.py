@@ -1,0 +1,126 @@
+"""Computes one request: project, attend block by block, combine."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from attention_server.domain.masks import Block, BlockMask, MaskBuilder
+from attention_server.domain.request import AttendResult, Execution, Float32Array, Task
+from attention_server.engine.attention_graphs import AttentionGraphs, BlockResult
+from attention_server.engine.blocks import blocks
+from attention_server.engine.layers import Heads, Layer
+from attention_server.engine.overflow import check_finite, check_scores, scores_may_overflow
+from attention_server.engine.providers import Runtime
+from attention_server.engine.rows import RowsOfAnswer
+from attention_server.engine.session import DeviceTensor
+
+__all__ = ["Attention"]
+
+
+class Attention:
+    """Attention over one request, from its tensors to its answer."""
+
+    def __init__(self, runtime: Runtime, graphs: AttentionGraphs, layer: Layer, task: Task) -> None:
+        self._runtime = runtime
+        self._graphs = graphs
+        self._layer = layer
+        self._request = task.request
+        self._checkpoint = task.checkpoint
+
+    def compute(self) -> AttendResult:
+        """Returns the answer.
+
+        Raises:
+            InvalidRequest: Scores or values that float32 cannot hold.
+            DeadlinePassed: Noticed between blocks.
+            Abandoned: Noticed between blocks.
+        """
+        started = time.perf_counter_ns()
+        request, wanted = self._request, self._request.outputs
+        heads = self._layer.project(request)
+        careful = scores_may_overflow(
+            heads.query.to_host(),
+            heads.key.to_host(),
+            scale=request.settings.scale,
+            largest_bias=_largest_finite(request.mask.attn_bias),
+        )
+        rows = RowsOfAnswer(self._runtime, request, heads)
+        masks = MaskBuilder(request)
+        path = ""
+        for block in blocks(
+            batch=request.batch,
+            num_heads=request.settings.num_heads,
+            num_kv_heads=request.settings.num_kv_heads,
+            query_len=request.query_len,
+            kv_len=request.kv_len,
+        ):
+            self._checkpoint()
+            mask = masks.build(block)
+            path = self._graphs.choose(
+                masked=mask.bias is not None,
+                weights=wanted.weights is not None,
+                steps=careful or wanted.scores is not None or wanted.log_sum_exp,
+                softcap=request.settings.softcap > 0,
+            )
+            result = self._attend(path, heads, block, mask)
+            if careful:
+                check_scores(result["scores"].to_host(), mask.bias)
+            rows.put(block, mask, result)
+
+        head_outputs = rows.head_outputs()
+        output = None
+        if wanted.output:
+            output = self._layer.combine(head_outputs)
+            check_finite(output, "the output")
+        shown_head_outputs = None
+        if wanted.head_outputs:
+            shown_head_outputs = head_outputs.to_host()
+            check_finite(shown_head_outputs, "a head output")
+        projections: dict[str, Float32Array] = {}
+        if wanted.projections:
+            projections = {
+                "query_heads": heads.query.to_host(),
+                "key_heads": heads.key.to_host(),
+                "value_heads": heads.value.to_host(),
+            }
+            check_finite(projections["value_heads"], "a projected value")
+        return AttendResult(
+            fully_masked_rows=rows.fully_masked_rows,
+            execution=Execution(
+                provider=self._runtime.provider,
+                path=path,
+                compute_us=(time.perf_counter_ns() - started) // 1000,
+            ),
+            output=output,
+            head_outputs=shown_head_outputs,
+            **projections,
+            **rows.gathered(),
+        )
+
+    def _attend(self, path: str, heads: Heads, block: Block, mask: BlockMask) -> BlockResult:
+        settings = self._request.settings
+        return self._graphs.run(
+            path,
+            self._cut(heads.query, (block.batch, block.heads, block.queries)),
+            self._cut(heads.key, (block.batch, block.kv_heads)),
+            self._cut(heads.value, (block.batch, block.kv_heads)),
+            scale=settings.scale,
+            softcap=settings.softcap,
+            bias=mask.bias,
+        )
+
+    def _cut(self, value: DeviceTensor, part: tuple[slice, ...]) -> DeviceTensor:
+        """Returns a part of a tensor; the tensor itself where the part is all of it."""
+        shape = value.shape
+        if all(cut.stop - cut.start == size for cut, size in zip(part, shape, strict=False)):
+            return value
+        return DeviceTensor.from_host(self._runtime, value.to_host()[part])
+
+
+def _largest_finite(bias: Float32Array | None) -> float:
+    """Returns the largest magnitude of the finite biases; 0 for none."""
+    if bias is None:
+        return 0.0
+    return float(np.abs(bias).max(initial=0.0, where=bias > -np.inf))

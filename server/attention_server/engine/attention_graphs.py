@@ -1,0 +1,99 @@
+"""Attention itself, between projection and combination: a few graphs that serve every model.
+
+``fast`` is ONNX's Attention operator, with weights or without, with a bias or without; ``full``
+is the same step by step and gives every step. They are exported from PyTorch by
+``attention-export graphs`` and committed beside this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from attention_server.domain.request import Float32Array
+from attention_server.engine.providers import Runtime
+from attention_server.engine.session import DeviceTensor, Session
+
+__all__ = ["AttentionGraphs", "BlockResult"]
+
+_DIRECTORY = Path(__file__).parent / "graphs"
+_GRAPHS = (
+    "fast",
+    "fast_weights",
+    "fast_unmasked",
+    "fast_unmasked_weights",
+    "full",
+    "full_softcap",
+)
+_COMPUTING = frozenset({"Attention", "MatMul"})
+_NO_BIAS = np.zeros((1, 1, 1, 1), np.float32)
+
+
+BlockResult = Mapping[str, DeviceTensor]
+"""What one run of a graph gives: head_outputs and, as the graph has them, weights, scores and
+log_sum_exp. Shapes as in the contract."""
+
+
+class AttentionGraphs:
+    """Chooses the cheapest graph that gives what is wanted, and runs it."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        sessions = {
+            name: Session(runtime, (_DIRECTORY / f"{name}.onnx").read_bytes()) for name in _GRAPHS
+        }
+        # Where a provider lacks a form of the Attention operator, the decomposed graph serves:
+        # slower than the operator, but on the device and not on the CPU in silence.
+        self._sessions = {
+            name: session
+            for name, session in sessions.items()
+            if name.startswith("full") or session.runs_on_device(_COMPUTING)
+        }
+
+    def choose(self, *, masked: bool, weights: bool, steps: bool, softcap: bool) -> str:
+        """Returns the name of the graph for a request.
+
+        Args:
+            masked: Whether there is a bias.
+            weights: Whether weights are wanted.
+            steps: Whether scores or log-sum-exp are wanted.
+            softcap: Whether scores are bounded.
+        """
+        if softcap:
+            return "full_softcap"
+        if steps:
+            return "full"
+        name = "fast" + ("" if masked else "_unmasked") + ("_weights" if weights else "")
+        return name if name in self._sessions else "full"
+
+    def run(
+        self,
+        graph: str,
+        query: DeviceTensor,  # [batch, heads, query_len, head_dim]
+        key: DeviceTensor,  # [batch, kv_heads, kv_len, head_dim]
+        value: DeviceTensor,  # [batch, kv_heads, kv_len, value_head_dim]
+        *,
+        scale: float,
+        softcap: float,
+        bias: Float32Array | None,  # [batch or 1, heads or 1, query_len, kv_len]
+    ) -> BlockResult:
+        """Returns everything that the graph of this name gives."""
+        inputs = {"query": query, "key": key, "value": value, "scale": self._scalar(scale)}
+        if "unmasked" not in graph:
+            inputs["attn_bias"] = self._to_device(_NO_BIAS if bias is None else bias)
+        if graph == "full_softcap":
+            inputs["softcap"] = self._scalar(softcap)
+        outputs = ["head_outputs"]
+        if graph.startswith("full"):
+            outputs += ["weights", "scores", "log_sum_exp"]
+        elif graph.endswith("weights"):
+            outputs += ["weights"]
+        return dict(zip(outputs, self._sessions[graph].run(outputs, inputs), strict=True))
+
+    def _scalar(self, value: float) -> DeviceTensor:
+        return self._to_device(np.array(value, np.float32))
+
+    def _to_device(self, array: Float32Array) -> DeviceTensor:
+        return DeviceTensor.from_host(self._runtime, array)

@@ -1,0 +1,104 @@
+"""Execution providers: which one of those asked for works here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+__all__ = ["CPU", "CUDA", "PROVIDERS", "EngineUnavailable", "Runtime", "load_runtime"]
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+PROVIDERS = {"cpu": CPU, "cuda": CUDA}
+"""ONNX Runtime's names of the providers that can be asked for."""
+
+_ERRORS_ONLY = 3
+_FATAL_ONLY = 4
+
+
+class EngineUnavailable(Exception):
+    """The server cannot compute here; the message says what to install or to change."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """ONNX Runtime with the provider that will be used."""
+
+    onnxruntime: ModuleType
+    provider: str
+    intra_op_threads: int = 0
+    """Threads inside one run; 0 for one a core."""
+    notes: tuple[str, ...] = ()
+    """What was asked for and cannot be had, one line each."""
+
+    @property
+    def device(self) -> str:
+        """Where tensors between sessions lie: "cpu" or "cuda"."""
+        return "cuda" if self.provider == CUDA else "cpu"
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Names in order of preference; beside CUDA stands the CPU, for shapes and the like."""
+        return (self.provider,) if self.provider == CPU else (self.provider, CPU)
+
+    def options(self) -> Any:
+        """Returns the SessionOptions of every session."""
+        options = self.onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.intra_op_threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _ERRORS_ONLY
+        # Threads that spin between runs take the cores from gRPC.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Tells which provider runs which operator.
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        # The arena keeps the memory of the largest request for ever.
+        options.enable_cpu_mem_arena = False
+        return options
+
+
+def load_runtime(
+    preferred: Sequence[str] = ("cpu",), *, require: bool = False, intra_op_threads: int = 0
+) -> Runtime:
+    """Imports ONNX Runtime and takes the first provider of ``preferred`` that works here.
+
+    Args:
+        preferred: Keys of PROVIDERS.
+        require: Whether anything but the first of ``preferred`` is an error.
+        intra_op_threads: Threads inside one run; 0 for one a core.
+
+    Raises:
+        EngineUnavailable: ONNX Runtime is missing, or no provider of ``preferred`` works.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise EngineUnavailable(
+            "onnxruntime is missing; install it with: pip install 'attention-service[server]' "
+            "(with CUDA: 'attention-service[server-gpu]')"
+        ) from None
+    onnxruntime.set_default_logger_severity(_FATAL_ONLY)
+    notes: list[str] = []
+    for name in preferred[:1] if require else preferred:
+        obstacle = _cuda_obstacle(onnxruntime) if name == "cuda" else None
+        if obstacle is None:
+            return Runtime(onnxruntime, PROVIDERS[name], intra_op_threads, tuple(notes))
+        notes.append(obstacle)
+    raise EngineUnavailable("; ".join(notes))
+
+
+def _cuda_obstacle(onnxruntime: ModuleType) -> str | None:
+    """Returns why CUDA cannot be used, or None."""
+    if CUDA not in onnxruntime.get_available_providers():
+        return (
+            "CUDA is not in this onnxruntime; use an environment without it and "
+            "pip install 'attention-service[server-gpu]'"
+        )
+    # onnxruntime-gpu lists CUDA on machines without a GPU too: only an allocation tells.
+    onnxruntime.preload_dlls()
+    try:
+        onnxruntime.OrtValue.ortvalue_from_shape_and_type([1], "float32", "cuda", 0)
+    except Exception:  # noqa: BLE001 - each driver fails with an error of its own
+        return "CUDA cannot be used: no GPU, or its driver, CUDA or cuDNN libraries are missing"
+    return None

@@ -1,0 +1,85 @@
+"""What attention gives row by row, gathered from its blocks."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_server.domain.masks import Block, BlockMask
+from attention_server.domain.request import AttendRequest, Float32Array
+from attention_server.domain.selection import RowGatherer, WeightGatherer
+from attention_server.engine.attention_graphs import BlockResult
+from attention_server.engine.layers import Heads
+from attention_server.engine.providers import Runtime
+from attention_server.engine.session import DeviceTensor
+
+__all__ = ["GatheredRows", "RowsOfAnswer"]
+
+
+class GatheredRows(TypedDict, total=False):
+    """Fields of AttendResult that are gathered row by row; those asked for are there."""
+
+    weights: Float32Array
+    weight_key_indices: NDArray[np.int32] | None
+    scores: Float32Array
+    log_sum_exp: Float32Array
+
+
+class RowsOfAnswer:
+    """Takes each block as it is computed; gives the whole when all were taken."""
+
+    def __init__(self, runtime: Runtime, request: AttendRequest, heads: Heads) -> None:
+        self._runtime = runtime
+        self._request = request
+        wanted = request.outputs
+        rows = tuple(heads.query.shape[:3])  # [batch, heads, query_len]
+        self._head_outputs_shape = (*rows, heads.value.shape[3])
+        self._whole: DeviceTensor | None = None
+        self._parts: Float32Array | None = None
+        self._weights = WeightGatherer(wanted.weights, request) if wanted.weights else None
+        self._scores = RowGatherer(wanted.scores, request) if wanted.scores else None
+        self._log_sum_exp = np.empty(rows, np.float32) if wanted.log_sum_exp else None
+        self.fully_masked_rows = 0
+
+    def put(self, block: Block, mask: BlockMask, result: BlockResult) -> None:
+        """Takes what a block gave."""
+        self.fully_masked_rows += mask.fully_masked_rows
+        if self._weights is not None:
+            in_sight = None if mask.bias is None else mask.bias > -np.inf
+            self._weights.put(block, result["weights"].to_host(), in_sight)
+        if self._scores is not None:
+            self._scores.put(block, result["scores"].to_host())
+        part = (block.batch, block.heads, block.queries)
+        if self._log_sum_exp is not None:
+            self._log_sum_exp[part] = result["log_sum_exp"].to_host()
+        if tuple(result["head_outputs"].shape) == self._head_outputs_shape:
+            self._whole = result["head_outputs"]  # the only block: no copy
+            return
+        if self._parts is None:
+            self._parts = np.empty(self._head_outputs_shape, np.float32)
+        self._parts[part] = result["head_outputs"].to_host()
+
+    def head_outputs(self) -> DeviceTensor:
+        """Returns [batch, heads, query_len, value_head_dim], those of ablated heads 0."""
+        ablated = list(self._request.ablated_heads)
+        if not ablated and self._whole is not None:
+            return self._whole
+        parts = self._parts
+        if parts is None:
+            assert self._whole is not None, "no block was put"
+            parts = self._whole.to_host()
+        parts[:, ablated] = 0.0
+        return DeviceTensor.from_host(self._runtime, parts)
+
+    def gathered(self) -> GatheredRows:
+        """Returns the weights, scores and log-sum-exp that were asked for."""
+        rows: GatheredRows = {}
+        if self._weights is not None:
+            rows["weights"], rows["weight_key_indices"] = self._weights.result()
+        if self._scores is not None:
+            rows["scores"] = self._scores.result()
+        if self._log_sum_exp is not None:
+            rows["log_sum_exp"] = self._log_sum_exp
+        return rows

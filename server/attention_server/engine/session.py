@@ -1,0 +1,82 @@
+"""One ONNX graph, ready to run, its tensors left on the device between sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_server.engine.providers import CPU, Runtime
+
+__all__ = ["DeviceTensor", "Session"]
+
+
+class DeviceTensor:
+    """A tensor on the device; on the CPU it shares its memory with an array."""
+
+    def __init__(self, value: Any, host: NDArray[Any] | None = None) -> None:
+        self.value = value
+        """onnxruntime.OrtValue."""
+        # An OrtValue over an array does not keep that array alive for those who read it.
+        self._host = host
+
+    @classmethod
+    def from_host(cls, runtime: Runtime, array: NDArray[Any]) -> DeviceTensor:
+        """Returns the array on the device."""
+        contiguous = np.asarray(array, order="C")
+        value = runtime.onnxruntime.OrtValue.ortvalue_from_numpy(contiguous, runtime.device, 0)
+        return cls(value, contiguous)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size of each dimension."""
+        return tuple(self.value.shape())
+
+    def to_host(self) -> NDArray[Any]:
+        """Returns the tensor as an array, not to be changed."""
+        if self._host is None:
+            self._host = self.value.numpy()
+        return self._host
+
+
+class Session:
+    """An InferenceSession that takes and gives tensors on the device."""
+
+    def __init__(self, runtime: Runtime, model: bytes) -> None:
+        self._runtime = runtime
+        self._session = runtime.onnxruntime.InferenceSession(
+            model, runtime.options(), providers=list(runtime.providers)
+        )
+
+    def run(self, outputs: Sequence[str], inputs: Mapping[str, DeviceTensor]) -> list[DeviceTensor]:
+        """Returns the named outputs."""
+        values = {name: tensor.value for name, tensor in inputs.items()}
+        if self._runtime.provider == CPU:
+            results = self._session.run_with_ort_values(outputs, values)
+        else:
+            # Without a binding ONNX Runtime copies every output to the host.
+            binding = self._session.io_binding()
+            for name, value in values.items():
+                binding.bind_ortvalue_input(name, value)
+            for name in outputs:
+                binding.bind_output(name, self._runtime.device)
+            self._session.run_with_iobinding(binding)
+            results = binding.get_outputs()
+        return [DeviceTensor(result) for result in results]
+
+    def runs_on_device(self, operators: frozenset[str]) -> bool:
+        """Returns whether the provider that was chosen runs every one of these operators."""
+        if self._runtime.provider == CPU:
+            return True
+        try:
+            assignment = self._session.get_provider_graph_assignment_info()
+        except AttributeError:  # not in older releases of ONNX Runtime
+            return False
+        return all(
+            subgraph.ep_name == self._runtime.provider
+            for subgraph in assignment
+            for node in subgraph.get_nodes()
+            if node.op_type in operators
+        )

@@ -1,0 +1,1 @@
+"""Decides when a request runs. Knows neither gRPC nor ONNX Runtime."""

@@ -1,0 +1,54 @@
+"""One request on its way through the scheduler."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future
+
+from attention_server.domain.errors import Abandoned, DeadlinePassed
+from attention_server.domain.request import AttendRequest, AttendResult
+
+__all__ = ["Job"]
+
+
+class Job:
+    """A request, its deadline and its answer to come.
+
+    Args:
+        request: What to compute.
+        request_bytes: What it holds in memory while it waits.
+        deadline: Time of time.monotonic, seconds, after which nobody waits; None for none.
+    """
+
+    def __init__(
+        self, request: AttendRequest, *, request_bytes: int, deadline: float | None = None
+    ) -> None:
+        self.request = request
+        self.request_bytes = request_bytes
+        self.arrived = time.monotonic()
+        self.answer: Future[AttendResult] = Future()
+        self._deadline = deadline
+        self._abandoned = False
+
+    def abandon(self) -> None:
+        """Drops the request: at once while it waits, at the next checkpoint once it runs."""
+        self._abandoned = True
+        self.answer.cancel()
+
+    def checkpoint(self) -> None:
+        """Raises DeadlinePassed or Abandoned once the answer is not wanted any more."""
+        if self._abandoned:
+            raise Abandoned
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            raise DeadlinePassed
+
+    def begin(self) -> bool:
+        """Returns whether the job is to be computed; answers it where its time is over."""
+        if not self.answer.set_running_or_notify_cancel():
+            return False
+        try:
+            self.checkpoint()
+        except DeadlinePassed as error:
+            self.answer.set_exception(error)
+            return False
+        return True

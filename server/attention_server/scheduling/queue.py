@@ -1,0 +1,74 @@
+"""What waits: first come, first served, bounded in count and bytes."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from attention_server.domain.errors import QueueFull, ShuttingDown
+from attention_server.scheduling.job import Job
+
+__all__ = ["JobQueue"]
+
+
+class JobQueue:
+    """Hands jobs from many callers to a few threads."""
+
+    RETRY_AFTER_SECONDS = 0.1
+
+    def __init__(self, *, max_requests: int, max_bytes: int) -> None:
+        self._max_requests = max_requests
+        self._max_bytes = max_bytes
+        self._jobs: OrderedDict[Job, None] = OrderedDict()
+        self._bytes = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def put(self, job: Job) -> None:
+        """Lets the job wait. A job whose answer is cancelled leaves by itself.
+
+        Raises:
+            QueueFull: Too much is waiting.
+            ShuttingDown: The queue is closed.
+        """
+        with self._changed:
+            if self._closed:
+                raise ShuttingDown
+            # A job larger than all that may wait runs when nothing else waits.
+            over = self._bytes + job.request_bytes > self._max_bytes and self._jobs
+            if len(self._jobs) >= self._max_requests or over:
+                raise QueueFull(self.RETRY_AFTER_SECONDS)
+            self._jobs[job] = None
+            self._bytes += job.request_bytes
+            self._changed.notify()
+        job.answer.add_done_callback(lambda _: self._forget(job))
+
+    def take(self) -> list[Job]:
+        """Returns the jobs to compute together next, waiting for one; empty once closed.
+
+        Here requests will be batched; today each is computed alone.
+        """
+        with self._changed:
+            while not self._jobs:
+                if self._closed:
+                    return []
+                self._changed.wait()
+            job, _ = self._jobs.popitem(last=False)
+            self._bytes -= job.request_bytes
+            return [job]
+
+    def close(self) -> list[Job]:
+        """Refuses jobs from now on and returns those that were waiting."""
+        with self._changed:
+            self._closed = True
+            waiting = list(self._jobs)
+            self._jobs.clear()
+            self._bytes = 0
+            self._changed.notify_all()
+            return waiting
+
+    def _forget(self, job: Job) -> None:
+        with self._changed:
+            if job in self._jobs:
+                del self._jobs[job]
+                self._bytes -= job.request_bytes
