@@ -138,4 +138,4 @@ def _floats(argument: str, value: Array, *, overflow: Literal["raise", "ignore"]
         with np.errstate(over=overflow):
             return array.astype(np.float32)
     except FloatingPointError as error:
-        raise refusal(argument, "holds numbers beyond float32", Reason.NON_FINITE) from error
+        raise refusal(argument, "must be within float32", Reason.NON_FINITE) from error

@@ -108,11 +108,14 @@ def indices(
     Raises:
         InvalidRequestError: Anything else.
     """
-    listed: object = values
-    if isinstance(listed, (str, bytes)) or not isinstance(listed, Iterable):
+    try:
+        if isinstance(values, (str, bytes)):
+            raise TypeError
+        listed = list(values)
+    except TypeError as error:  # an array without dimensions too
         raise refusal(
             argument, f"must be a list of whole numbers, not {values!r}", Reason.INVALID_COUNT
-        )
+        ) from error
     return [
         whole(f"{argument}[{place}]", value, low=low, high=high)
         for place, value in enumerate(listed)

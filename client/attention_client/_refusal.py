@@ -15,4 +15,4 @@ def refusal(argument: str, description: str, reason: Reason) -> InvalidRequestEr
     kind = error_class("INVALID_ARGUMENT", reason)
     assert issubclass(kind, InvalidRequestError)
     violation = FieldViolation(field=argument, description=description)
-    return kind(f"{argument} {description}", reason=reason, violations=(violation,))
+    return kind(f"{argument}: {description}", reason=reason, violations=(violation,))

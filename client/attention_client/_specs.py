@@ -35,7 +35,7 @@ class WeightsSpec:
             query_indices=_numbers.selected_queries(
                 "weights.query_indices", self.query_indices, query_len=query_len
             ),
-            average_heads=bool(self.average_heads),
+            average_heads=_numbers.flag("weights.average_heads", self.average_heads),
             top_k=0 if self.top_k is None else _numbers.whole("weights.top_k", self.top_k),
         )
 

@@ -101,7 +101,8 @@ def _by_heads(argument: str, array: NDArray[Any], num_heads: int | None) -> NDAr
     if num_heads is None or num_heads < 1 or rows % num_heads:
         raise refusal(
             argument,
-            f"of three dimensions needs num_heads, a divisor of the first, {rows}, not {num_heads}",
+            f"must come with num_heads, a divisor of the first of its three dimensions, {rows}, "
+            f"not {num_heads}",
             Reason.INVALID_SHAPE,
         )
     return array.reshape(rows // num_heads, num_heads, query_len, kv_len)

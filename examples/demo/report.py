@@ -23,7 +23,7 @@ from .text import CharacterEmbedding
 __all__ = ["Report"]
 
 MODEL = "demo"
-TOLERANCE = 1e-5  # of float32 sums in another order
+TOLERANCE = 1e-5  # between float32 and float64
 
 Floats = NDArray[np.floating[Any]]
 
@@ -54,8 +54,8 @@ class Report:
         self._title(1, f"What {sentence[place]} attends to in {sentence}")
         self._say("[b]Similarity[/b]  score = scale · (q · k), for each head")
         self._show(score_table(sentence, {f"head {h}": scores[h, place] for h in heads}))
-        products = answer.applied.scale * query @ key.swapaxes(-1, -2)
-        self._check_close("scale · (q · k) of the served q and k is the score", products, scores)
+        products = answer.applied.scale * (_double(query) @ _double(key).swapaxes(-1, -2))
+        self._check_close("scale · (q · k) in float64 gives the scores", products, scores)
 
         self._say("[b]Softmax[/b]  weight = exp(score) / Σ exp(score)")
         columns = {f"head {h}": weights[h, place] for h in heads}
@@ -63,9 +63,11 @@ class Report:
         self._check_sums(weights)
 
         self._say("[b]Weighted sum[/b]  head output = Σ weight · v, the first of its numbers")
-        recomputed = weights @ value
+        recomputed = _double(weights) @ _double(value)
         self._show(_compared(head_outputs[:, place], recomputed[:, place]))
-        self._check_close("weights @ values is the head output", recomputed, head_outputs)
+        self._check_close(
+            "weights @ values in float64 gives the head outputs", recomputed, head_outputs
+        )
         most = int(mean.argmax())
         self._say(
             f"In the mean over the heads {sentence[place]} attends most to {sentence[most]}: "
@@ -177,6 +179,10 @@ def _second(tensor: Floats | None) -> Floats:
     """Returns the second sequence's part of a tensor that was asked for."""
     assert tensor is not None
     return np.asarray(tensor[1])
+
+
+def _double(tensor: Floats) -> Floats:
+    return tensor.astype(np.float64)
 
 
 def _by_head(*tensors: Floats) -> list[tuple[Any, ...]]:

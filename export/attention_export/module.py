@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 __all__ = ["MultiHeadAttention"]
 
+_SIZES = ("query_dim", "key_dim", "value_dim", "output_dim", "head_dim", "value_head_dim")
+
 
 class MultiHeadAttention(nn.Module):
     """Attends from each query to all keys with several heads side by side.
@@ -70,7 +72,12 @@ class MultiHeadAttention(nn.Module):
             )
         self.head_dim = query_dim // num_heads if head_dim is None else head_dim
         self.value_head_dim = self.head_dim if value_head_dim is None else value_head_dim
-        self.scale = 1.0 / math.sqrt(self.head_dim) if scale is None else scale
+        for name in _SIZES:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        self.scale = 1.0 / math.sqrt(self.head_dim) if scale is None else float(scale)
+        if not math.isfinite(self.scale):
+            raise ValueError(f"scale must be finite, not {self.scale}")
 
         self.w_q = nn.Linear(self.query_dim, self.num_heads * self.head_dim, bias=bias)
         self.w_k = nn.Linear(self.key_dim, self.num_kv_heads * self.head_dim, bias=bias)

@@ -13,16 +13,15 @@ import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
 
+from attention_export.errors import ExportError
+
 __all__ = ["OPSET", "TensorSpec", "to_onnx"]
 
 OPSET = 23
 """ONNX opset of every graph: the first one that has Attention."""
 
 # What torch says of its own inner workings; nobody who exports could act on it.
-_KNOWN_WARNINGS: tuple[tuple[str, type[Warning]], ...] = (
-    (r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning),
-    (r"# The axis name: .* will not be used", UserWarning),
-)
+_KNOWN_WARNING = r"`isinstance\(treespec, LeafSpec\)` is deprecated"
 _KNOWN_LOGGER = "torch.onnx._internal.exporter._registration"  # "torchvision is not installed"
 
 
@@ -48,20 +47,26 @@ def to_onnx(
         outputs: Name and spec of each result.
         sizes: A size to trace with for each named dimension of the inputs: at least 2, since torch
             takes a 1 for a dimension that never changes. The graph takes any size, 1 included.
+
+    Raises:
+        ExportError: A module that torch does not export with these dimensions dynamic.
     """
-    with _without_known_noise(), torch.no_grad():
-        program = torch.onnx.export(
-            module,
-            tuple(_example(spec, sizes) for spec in inputs.values()),
-            dynamo=True,
-            opset_version=OPSET,
-            dynamic_shapes=tuple(_dynamic_dimensions(spec) for spec in inputs.values()),
-            input_names=list(inputs),
-            output_names=list(outputs),
-            verbose=False,
-        )
-    if program is None:
-        raise RuntimeError("torch.onnx.export returned no program")
+    try:
+        with _without_known_noise(), torch.no_grad():
+            program = torch.onnx.export(
+                module,
+                tuple(_example(spec, sizes) for spec in inputs.values()),
+                dynamo=True,
+                opset_version=OPSET,
+                dynamic_shapes=tuple(_dynamic_dimensions(spec) for spec in inputs.values()),
+                input_names=list(inputs),
+                output_names=list(outputs),
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        first_line = str(error).strip().partition("\n")[0]
+        raise ExportError(f"torch does not export the graph: {first_line}") from error
+    assert program is not None  # only the exporter before this one, dynamo=False, gives none
     model = program.model
     _strip(model)
     _declare(model.graph.inputs, inputs)
@@ -82,14 +87,17 @@ def _dynamic_dimensions(spec: TensorSpec) -> dict[int, object]:
 def _strip(model: ir.Model) -> None:
     """Removes what differs between machines: source paths, stack traces, the build of torch."""
     ClearMetadataAndDocStringPass()(model)
+    model.metadata_props.clear()
     model.producer_version = None
-    # ONNX Runtime infers shapes itself, and torch's for Attention's weights are wrong.
-    results = set(model.graph.outputs)
-    for node in model.graph:
-        for value in node.outputs:
-            if value not in results:
-                value.shape = None
-                value.type = None
+    graph = model.graph
+    computed = [value for node in graph for value in node.outputs]
+    for value in (*graph.inputs, *graph.initializers.values(), *computed):
+        value.metadata_props.clear()  # which the pass leaves alone
+        value.doc_string = None
+    for value in set(computed) - set(graph.outputs):
+        # ONNX Runtime infers shapes itself, and torch's for Attention's weights are wrong.
+        value.shape = None
+        value.type = None
 
 
 def _declare(values: Iterable[ir.Value], specs: Mapping[str, TensorSpec]) -> None:
@@ -104,8 +112,7 @@ def _without_known_noise() -> Iterator[None]:
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            for message, category in _KNOWN_WARNINGS:
-                warnings.filterwarnings("ignore", message, category)
+            warnings.filterwarnings("ignore", _KNOWN_WARNING, FutureWarning)
             yield
     finally:
         logger.setLevel(level)

@@ -6,8 +6,8 @@ can be taken apart, the stages.
 
 from __future__ import annotations
 
+import itertools
 import json
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -143,16 +143,25 @@ def _whole_number(low: int) -> Callable[[Any], bool]:
     return lambda x: type(x) is int and low <= x < 2**31
 
 
+_LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127  # numbers travel and compute as float32
+
+
 def _text_map(value_pattern: str) -> Callable[[Any], bool]:
     pattern = re.compile(value_pattern, re.DOTALL)
     return lambda x: (
         isinstance(x, dict)
         and all(isinstance(v, str) and pattern.fullmatch(v) is not None for v in x.values())
+        and all(map(_travels, itertools.chain(x, x.values())))
     )
 
 
+def _travels(text: str) -> bool:
+    """Returns whether UTF-8 holds the text; JSON can spell half a character."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _finite(x: Any) -> bool:
-    return type(x) in (int, float) and math.isfinite(x)
+    return type(x) in (int, float) and abs(x) <= _LARGEST_FLOAT32
 
 
 def _known_files(x: Any) -> bool:

@@ -66,12 +66,13 @@ def decode(tensor: pb.Tensor) -> NDArray[Any]:
     """
     shape = shape_of(tensor)
     expected = byte_size(tensor.data_type, shape)
-    if len(tensor.data) != expected:
+    data = tensor.data  # once: protobuf copies the bytes each time
+    if len(data) != expected:
         raise TensorError(
             Reason.INVALID_BYTE_LENGTH,
-            f"data must have {expected} bytes for this shape, not {len(tensor.data)}",
+            f"data must have {expected} bytes for this shape, not {len(data)}",
         )
-    array = np.frombuffer(tensor.data, _DTYPES[tensor.data_type]).reshape(shape)
+    array = np.frombuffer(data, _DTYPES[tensor.data_type]).reshape(shape)
     if tensor.data_type == pb.DATA_TYPE_BFLOAT16:
         return (array.astype(np.uint32) << 16).view(np.float32)
     if tensor.data_type == pb.DATA_TYPE_BOOL:

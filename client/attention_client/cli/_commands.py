@@ -15,7 +15,7 @@ from attention_client._results import AttendResult
 from attention_client._specs import ScoresSpec, WeightsSpec
 from attention_client.cli._files import FileError, load_array, save_arrays
 from attention_client.cli._parser import ARRAYS
-from attention_client.cli._table import facts, table
+from attention_client.cli._table import ANY, facts, table
 
 Window = tuple[int | None, int | None]
 
@@ -27,13 +27,13 @@ def models(client: AttentionClient, args: Namespace) -> Iterator[str]:
         (
             model.name,
             model.version,
-            model.query_dim or "any",
-            model.key_dim or "any",
-            model.value_dim or "any",
-            model.output_dim or "any",
-            model.defaults.num_heads or "any",
-            model.defaults.num_kv_heads or "any",
-            model.head_dim or "any",
+            model.query_dim or ANY,
+            model.key_dim or ANY,
+            model.value_dim or ANY,
+            model.output_dim or ANY,
+            model.defaults.num_heads or ANY,
+            model.defaults.num_kv_heads or ANY,
+            model.head_dim or ANY,
             model.defaults.causal,
             model.positions,
         )
@@ -120,14 +120,14 @@ def _model_facts(model: Model) -> list[tuple[str, object]]:
     return [
         ("model", model.name),
         ("version", model.version),
-        ("query_dim", model.query_dim or "any"),
-        ("key_dim", model.key_dim or "any"),
-        ("value_dim", model.value_dim or "any"),
-        ("output_dim", model.output_dim or "any"),
-        ("num_heads", defaults.num_heads or "any"),
-        ("num_kv_heads", defaults.num_kv_heads or "any"),
-        ("head_dim", model.head_dim or "any"),
-        ("value_head_dim", model.value_head_dim or "any"),
+        ("query_dim", model.query_dim or ANY),
+        ("key_dim", model.key_dim or ANY),
+        ("value_dim", model.value_dim or ANY),
+        ("output_dim", model.output_dim or ANY),
+        ("num_heads", defaults.num_heads or ANY),
+        ("num_kv_heads", defaults.num_kv_heads or ANY),
+        ("head_dim", model.head_dim or ANY),
+        ("value_head_dim", model.value_head_dim or ANY),
         ("scale", f"{defaults.scale:.6g}" if defaults.scale else "1 / sqrt(head_dim)"),
         ("softcap", f"{defaults.softcap:.6g}" if defaults.softcap else "none"),
         ("causal", defaults.causal),

@@ -75,6 +75,7 @@ def build_parser(*, default_server: str) -> argparse.ArgumentParser:
         "attend",
         parents=[connection],
         help="compute attention for arrays in files",
+        usage="attention attend MODEL --query FILE [options]",
         description=_ATTEND,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+ANY = "any"
+"""What stands for a number that the request says."""
+
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
-    """Yields the lines of a table; columns of numbers are flush right."""
+    """Yields the lines of a table; columns of numbers, or ``ANY``, are flush right."""
     cells = [list(header), *([str(cell) for cell in row] for row in rows)]
     columns = list(zip(*cells, strict=True))
     widths = [max(map(len, column)) for column in columns]
-    numeric = [all(isinstance(row[i], int) for row in rows) for i in range(len(header))]
+    numeric = [
+        all(isinstance(row[i], int) or row[i] == ANY for row in rows) for i in range(len(header))
+    ]
     for line in cells:
         padded = (
             cell.rjust(width) if right else cell.ljust(width)

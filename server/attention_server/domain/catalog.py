@@ -49,7 +49,7 @@ class Catalog:
         newest = self._newest.get(name)
         if newest is None:
             raise ModelNotFound(
-                Reason.MODEL_NOT_FOUND, f"no model {name}; ListModels shows those there are"
+                Reason.MODEL_NOT_FOUND, f"no model {name}; list the models to see which there are"
             )
         if not version:
             return newest

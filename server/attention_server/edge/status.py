@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, NoReturn
 
 import grpc
@@ -40,7 +40,10 @@ def status_of(error: errors.RequestError) -> Status:
     """Returns the status that tells a fact."""
     details: list[Message] = [_info(error.reason)]
     if isinstance(error, errors.InvalidRequest):
-        details.append(_bad_request(error.violations))
+        # What is wrong with the request as a whole is wrong with no field: the message says it.
+        at_fault = [violation for violation in error.violations if violation.field]
+        if at_fault:
+            details.append(_bad_request(at_fault))
     if isinstance(error, errors.QueueFull):
         delay = duration_pb2.Duration()
         delay.FromNanoseconds(int(error.retry_after_seconds * 1e9))
@@ -71,7 +74,7 @@ def _info(reason: Reason, **metadata: str) -> error_details_pb2.ErrorInfo:
     return error_details_pb2.ErrorInfo(reason=reason.value, domain=DOMAIN, metadata=metadata)
 
 
-def _bad_request(violations: tuple[errors.Violation, ...]) -> error_details_pb2.BadRequest:
+def _bad_request(violations: Iterable[errors.Violation]) -> error_details_pb2.BadRequest:
     return error_details_pb2.BadRequest(
         field_violations=[
             error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)

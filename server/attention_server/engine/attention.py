@@ -100,7 +100,8 @@ class Attention:
         )
 
     def _attend(self, path: str, heads: Heads, block: Block, mask: BlockMask) -> BlockResult:
-        settings = self._request.settings
+        request, settings = self._request, self._request.settings
+        end = (block.batch.stop, block.heads.stop, block.queries.stop)
         return self._graphs.run(
             path,
             self._cut(heads.query, (block.batch, block.heads, block.queries)),
@@ -109,6 +110,7 @@ class Attention:
             scale=settings.scale,
             softcap=settings.softcap,
             bias=mask.bias,
+            more_to_come=end != (request.batch, settings.num_heads, request.query_len),
         )
 
     def _cut(self, value: DeviceTensor, part: tuple[slice, ...]) -> DeviceTensor:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from attention_server.domain.request import Float32Array
+from attention_server.engine.probe import attends_rightly
 from attention_server.engine.providers import Runtime
 from attention_server.engine.session import DeviceTensor, Session
 
@@ -44,12 +45,16 @@ class AttentionGraphs:
         sessions = {
             name: Session(runtime, (_DIRECTORY / f"{name}.onnx").read_bytes()) for name in _GRAPHS
         }
-        # Where a provider lacks a form of the Attention operator, the decomposed graph serves:
-        # slower than the operator, but on the device and not on the CPU in silence.
+        # Where a provider lacks a form of the Attention operator, or a release of ONNX Runtime has
+        # it wrong, the decomposed graph serves: slower, but right, and never on the CPU in silence.
         self._sessions = {
             name: session
             for name, session in sessions.items()
-            if name.startswith("full") or session.runs_on_device(_COMPUTING)
+            if name.startswith("full")
+            or (
+                session.runs_on_device(_COMPUTING)
+                and attends_rightly(runtime, session, masked="unmasked" not in name)
+            )
         }
 
     def choose(self, *, masked: bool, weights: bool, steps: bool, softcap: bool) -> str:
@@ -78,6 +83,7 @@ class AttentionGraphs:
         scale: float,
         softcap: float,
         bias: Float32Array | None,  # [batch or 1, heads or 1, query_len, kv_len]
+        more_to_come: bool,
     ) -> BlockResult:
         """Returns everything that the graph of this name gives."""
         inputs = {"query": query, "key": key, "value": value, "scale": self._scalar(scale)}
@@ -90,7 +96,8 @@ class AttentionGraphs:
             outputs += ["weights", "scores", "log_sum_exp"]
         elif graph.endswith("weights"):
             outputs += ["weights"]
-        return dict(zip(outputs, self._sessions[graph].run(outputs, inputs), strict=True))
+        results = self._sessions[graph].run(outputs, inputs, more_to_come=more_to_come)
+        return dict(zip(outputs, results, strict=True))
 
     def _scalar(self, value: float) -> DeviceTensor:
         return self._to_device(np.array(value, np.float32))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -14,7 +16,6 @@ CUDA = "CUDAExecutionProvider"
 PROVIDERS = {"cpu": CPU, "cuda": CUDA}
 """ONNX Runtime's names of the providers that can be asked for."""
 
-_ERRORS_ONLY = 3
 _FATAL_ONLY = 4
 
 
@@ -48,13 +49,21 @@ class Runtime:
         options = self.onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.intra_op_threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
+        options.log_severity_level = _FATAL_ONLY  # what it raises says the same
         # Threads that spin between runs take the cores from gRPC.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Tells which provider runs which operator.
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        # The arena keeps the memory of the largest request for ever.
-        options.enable_cpu_mem_arena = False
+        return options
+
+    def large_run_options(self) -> Any:
+        """Returns the RunOptions of a large run: its memory goes back when it ends.
+
+        The arena would keep it for ever; giving back that of small runs too would cost them time.
+        """
+        options = self.onnxruntime.RunOptions()
+        devices = "cpu:0" if self.provider == CPU else "cpu:0;gpu:0"
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", devices)
         return options
 
 
@@ -96,7 +105,8 @@ def _cuda_obstacle(onnxruntime: ModuleType) -> str | None:
             "pip install 'attention-service[server-gpu]'"
         )
     # onnxruntime-gpu lists CUDA on machines without a GPU too: only an allocation tells.
-    onnxruntime.preload_dlls()
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
+        onnxruntime.preload_dlls()
     try:
         onnxruntime.OrtValue.ortvalue_from_shape_and_type([1], "float32", "cuda", 0)
     except Exception:  # noqa: BLE001 - each driver fails with an error of its own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from attention_server.engine.providers import CPU, Runtime
 
 __all__ = ["DeviceTensor", "Session"]
+
+_LARGE_BYTES = 8 << 20
 
 
 class DeviceTensor:
@@ -34,6 +37,11 @@ class DeviceTensor:
         """Size of each dimension."""
         return tuple(self.value.shape())
 
+    @property
+    def nbytes(self) -> int:
+        """Size of a tensor of 4-byte elements, as all tensors between sessions are."""
+        return 4 * math.prod(self.shape)
+
     def to_host(self) -> NDArray[Any]:
         """Returns the tensor as an array, not to be changed."""
         if self._host is None:
@@ -49,12 +57,24 @@ class Session:
         self._session = runtime.onnxruntime.InferenceSession(
             model, runtime.options(), providers=list(runtime.providers)
         )
+        self._large_run_options = runtime.large_run_options()
 
-    def run(self, outputs: Sequence[str], inputs: Mapping[str, DeviceTensor]) -> list[DeviceTensor]:
-        """Returns the named outputs."""
+    def run(
+        self,
+        outputs: Sequence[str],
+        inputs: Mapping[str, DeviceTensor],
+        *,
+        more_to_come: bool = False,
+    ) -> list[DeviceTensor]:
+        """Returns the named outputs.
+
+        A large run gives its memory back when it ends, unless more of its size are to come.
+        """
         values = {name: tensor.value for name, tensor in inputs.items()}
+        large = sum(tensor.nbytes for tensor in inputs.values()) > _LARGE_BYTES
+        options = self._large_run_options if large and not more_to_come else None
         if self._runtime.provider == CPU:
-            results = self._session.run_with_ort_values(outputs, values)
+            results = self._session.run_with_ort_values(outputs, values, options)
         else:
             # Without a binding ONNX Runtime copies every output to the host.
             binding = self._session.io_binding()
@@ -62,7 +82,7 @@ class Session:
                 binding.bind_ortvalue_input(name, value)
             for name in outputs:
                 binding.bind_output(name, self._runtime.device)
-            self._session.run_with_iobinding(binding)
+            self._session.run_with_iobinding(binding, options)
             results = binding.get_outputs()
         return [DeviceTensor(result) for result in results]
 

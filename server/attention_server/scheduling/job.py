@@ -43,12 +43,12 @@ class Job:
             raise DeadlinePassed
 
     def begin(self) -> bool:
-        """Returns whether the job is to be computed; answers it where its time is over."""
+        """Returns whether the job is to be computed; answers it where nobody waits any more."""
         if not self.answer.set_running_or_notify_cancel():
             return False
         try:
             self.checkpoint()
-        except DeadlinePassed as error:
+        except (Abandoned, DeadlinePassed) as error:
             self.answer.set_exception(error)
             return False
         return True

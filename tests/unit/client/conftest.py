@@ -20,7 +20,7 @@ def serve() -> Iterator[Callable[..., str]]:
     servers: list[grpc.Server] = []
 
     def start(address: str = "127.0.0.1:0", **handlers: Callable[..., Any]) -> str:
-        servicer = attention_pb2_grpc.AttentionServiceServicer()
+        servicer: Any = type("Servicer", (attention_pb2_grpc.AttentionServiceServicer,), {})()
         for rpc, handler in handlers.items():
             setattr(servicer, rpc, handler)
         server = grpc.server(ThreadPoolExecutor(max_workers=4), options=[("grpc.so_reuseport", 0)])

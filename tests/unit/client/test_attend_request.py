@@ -18,8 +18,13 @@ Serve = Callable[..., str]
 
 QUERY = np.arange(2 * 5 * 3, dtype=np.float32).reshape(2, 5, 3)
 MASK = np.array([[True, False], [True, True]])
-EVERYTHING = pb.AttendRequest(model="m", query=encode(QUERY), mask={}, heads={}, outputs={})
-EVERYTHING.outputs.data_type = pb.DATA_TYPE_FLOAT32
+PLAIN = pb.AttendRequest(
+    model="m",
+    query=encode(QUERY),
+    mask=pb.Mask(),
+    heads=pb.HeadConfig(),
+    outputs=pb.OutputSpec(data_type=pb.DATA_TYPE_FLOAT32),
+)
 
 
 def sent(**keywords: Any) -> pb.AttendRequest:
@@ -93,11 +98,11 @@ def test_a_keyword_says_one_thing(keyword: str, value: Any, field: str, message:
     holder.ClearField(leaf)  # type: ignore[arg-type]
     if field == "outputs.data_type":
         request.outputs.data_type = pb.DATA_TYPE_FLOAT32
-    assert request == EVERYTHING
+    assert request == PLAIN
 
 
 def test_nothing_but_a_query_asks_for_the_models_own() -> None:
-    assert sent() == EVERYTHING
+    assert sent() == PLAIN
     for holder, field in [("mask", "window"), ("heads", "scale"), ("heads", "softcap")]:
         assert not getattr(sent(), holder).HasField(field)
 
@@ -117,7 +122,7 @@ def test_nothing_but_a_query_asks_for_the_models_own() -> None:
         ("query", object(), "query", Reason.INVALID_DATA_TYPE, "objects"),
         ("query", [[[None]]], "query", Reason.INVALID_DATA_TYPE, "objects"),
         ("query", [[[10**400]]], "query", Reason.INVALID_DATA_TYPE, "objects"),
-        ("query", [[[1e300]]], "query", Reason.NON_FINITE, "beyond float32"),
+        ("query", [[[1e300]]], "query", Reason.NON_FINITE, "within float32"),
         ("key_mask", [[1, 0]], "key_mask", Reason.INVALID_DATA_TYPE, r"astype\(bool\)"),
         ("key_mask", [[0.0]], "key_mask", Reason.INVALID_DATA_TYPE, "is attn_bias"),
         ("attend_mask", [[1]], "attend_mask", Reason.INVALID_DATA_TYPE, "boolean"),
@@ -126,6 +131,7 @@ def test_nothing_but_a_query_asks_for_the_models_own() -> None:
         ("query_positions", [[True]], "query_positions", Reason.INVALID_DATA_TYPE, "integers"),
         ("key_positions", [[2**31]], "key_positions", Reason.OUT_OF_RANGE, "int32"),
         ("kv_lengths", 3, "kv_lengths", Reason.INVALID_COUNT, "list"),
+        ("kv_lengths", np.array(3), "kv_lengths", Reason.INVALID_COUNT, "list"),
         ("kv_lengths", "32", "kv_lengths", Reason.INVALID_COUNT, "list"),
         ("kv_lengths", [], "kv_lengths", Reason.INVALID_COUNT, "empty"),
         ("kv_lengths", [1, 2.0], "kv_lengths[1]", Reason.OUT_OF_RANGE, "whole"),

@@ -268,7 +268,12 @@ def test_a_call_under_way_ends_when_the_client_is_closed(serve: Serve) -> None:
         return pb.GetServerInfoResponse()
 
     client = AttentionClient(serve(GetServerInfo=handler))
-    closing = threading.Thread(target=lambda: (arrived.wait(20), client.close()))
+
+    def close() -> None:
+        arrived.wait(20)
+        client.close()
+
+    closing = threading.Thread(target=close)
     closing.start()
 
     with pytest.raises(RequestCancelledError):

@@ -6,6 +6,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from attention_client import AttendResult, AttentionSettings, Execution, ProtocolError
 from attention_service.tensor import encode
@@ -14,13 +15,20 @@ from attention_service.v1 import attention_pb2 as pb
 Ask = Callable[..., Any]
 Serve = Callable[..., str]
 
-ARRAYS = {
-    name: np.full((1, 2, 3), number, np.float32)
-    for number, name in enumerate(
-        ["output", "weights", "scores", "query_heads", "key_heads", "value_heads"]
-        + ["head_outputs", "log_sum_exp"]
-    )
-} | {"weight_key_indices": np.array([[[0, -1, 2]]], np.int32)}
+FLOATS = (
+    "output",
+    "weights",
+    "scores",
+    "query_heads",
+    "key_heads",
+    "value_heads",
+    "head_outputs",
+    "log_sum_exp",
+)
+ARRAYS: dict[str, NDArray[Any]] = {
+    **{name: np.full((1, 2, 3), number, np.float32) for number, name in enumerate(FLOATS)},
+    "weight_key_indices": np.array([[[0, -1, 2]]], np.int32),
+}
 
 
 def test_an_answer_is_told_in_the_contracts_names(serve: Serve, ask: Ask) -> None:
@@ -86,9 +94,10 @@ def test_a_window_is_a_pair_or_nothing(sides: dict[str, int], window: Any) -> No
 
 
 def test_a_tensor_that_is_none_is_a_protocol_error(serve: Serve, ask: Ask) -> None:
-    response = pb.AttendResponse(weights=pb.Tensor(data_type=1, shape=[2], data=b"x"))
+    torn = pb.Tensor(data_type=pb.DATA_TYPE_FLOAT32, shape=[2], data=b"x")
+    response = pb.AttendResponse(weights=torn)
 
-    with pytest.raises(ProtocolError, match="weights is no tensor: .* 8 bytes"):
+    with pytest.raises(ProtocolError, match=r"weights is no tensor: .* 8 bytes"):
         ask(serve(Attend=lambda *_: response), lambda client: client.attend("m", [[[0.0]]]))
 
 

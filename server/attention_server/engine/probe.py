@@ -1,0 +1,44 @@
+"""Whether the Attention operator of the ONNX Runtime at hand computes what it should."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from attention_server.engine.providers import Runtime
+from attention_server.engine.session import DeviceTensor, Session
+
+__all__ = ["attends_rightly"]
+
+
+def attends_rightly(runtime: Runtime, session: Session, *, masked: bool) -> bool:
+    """Returns whether a graph of the operator is right where releases of it were wrong.
+
+    That is: heads that share a key and value head, masks that differ between heads, and rows that
+    may attend to nothing. All scores are equal and each value is the index of its head, so every
+    head output is that index, or 0 where nothing is in sight.
+
+    Args:
+        runtime: ONNX Runtime.
+        session: Query, key, value, scale and perhaps attn_bias -> head_outputs.
+        masked: Whether the graph takes a bias.
+    """
+    kv_head = np.arange(2, dtype=np.float32)[None, :, None, None]
+    inputs = {
+        "query": np.ones((2, 4, 2, 2), np.float32),  # [batch, heads, query_len, head_dim]
+        "key": np.ones((2, 2, 3, 2), np.float32),  # [batch, kv_heads, kv_len, head_dim]
+        "value": np.broadcast_to(kv_head, (2, 2, 3, 2)),
+        "scale": np.array(1, np.float32),
+    }
+    right = np.broadcast_to(np.repeat(kv_head, 2, axis=1), (2, 4, 2, 2))
+    if masked:
+        blind = np.arange(2)[:, None] == 0  # the first query sees nothing
+        inputs["attn_bias"] = np.broadcast_to(np.where(blind, -np.inf, 0.0), (2, 4, 2, 3)).astype(
+            np.float32
+        )
+        right = np.where(blind, 0.0, right)
+    tensors = {name: DeviceTensor.from_host(runtime, array) for name, array in inputs.items()}
+    try:
+        (head_outputs,) = session.run(["head_outputs"], tensors)
+    except Exception:  # noqa: BLE001 - ONNX Runtime has a class of its own for each refusal
+        return False
+    return np.allclose(head_outputs.to_host(), right, rtol=1e-6, atol=0.0)

@@ -1,0 +1,133 @@
+"""What the server says of itself and its models, over the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from attention_server import EmbeddedServer
+from attention_service.manifest import FILE_NAME, Manifest
+from attention_service.v1 import attention_pb2 as pb
+from tests.messages import layer
+from tests.wire import Wire
+
+MODELS = [("layer", "10"), ("layer", "2"), ("sdpa", "1")]
+"""By name, the newest version first: 10 is newer than 2."""
+
+
+@pytest.fixture(scope="module")
+def wire(address: str) -> Iterator[Wire]:
+    with Wire(address) as wire:
+        yield wire
+
+
+def page(wire: Wire, **fields: int | str) -> pb.ListModelsResponse:
+    request = pb.ListModelsRequest(**fields)  # type: ignore[arg-type]
+    return pb.ListModelsResponse.FromString(wire.answer("ListModels", request))
+
+
+def model(wire: Wire, name: str, version: str = "") -> pb.Model:
+    request = pb.GetModelRequest(model=name, model_version=version)
+    return pb.GetModelResponse.FromString(wire.answer("GetModel", request)).model
+
+
+def keys(response: pb.ListModelsResponse) -> list[tuple[str, str]]:
+    return [(model.name, model.version) for model in response.models]
+
+
+def test_models_are_listed_by_name_and_newest_version_first(wire: Wire) -> None:
+    assert keys(page(wire)) == MODELS
+
+
+@pytest.mark.parametrize("page_size", [1, 2, 3, 2**31 - 1])
+def test_pages_together_hold_every_model_once(wire: Wire, page_size: int) -> None:
+    found, token = [], ""
+    while True:
+        response = page(wire, page_size=page_size, page_token=token)
+        assert len(response.models) <= page_size
+        found += keys(response)
+        token = response.next_page_token
+        if not token:
+            break
+
+    assert found == MODELS
+
+
+def test_last_page_has_no_token(wire: Wire) -> None:
+    assert page(wire, page_size=3).next_page_token == ""
+
+
+def test_newest_version_is_the_one_without_a_version(wire: Wire) -> None:
+    assert model(wire, "layer").version == "10"
+
+
+@pytest.mark.parametrize("version", ["2", "10"])
+def test_version_asked_for_is_described(wire: Wire, version: str) -> None:
+    assert model(wire, "layer", version).version == version
+
+
+@pytest.mark.parametrize(("version", "answered"), [("", "10"), ("2", "2"), ("10", "10")])
+def test_version_asked_for_answers(wire: Wire, version: str, answered: str) -> None:
+    answer = wire.answer("Attend", layer(model_version=version))
+
+    assert pb.AttendResponse.FromString(answer).model_version == answered
+
+
+def test_description_is_what_the_manifest_says(wire: Wire, models: Path) -> None:
+    manifest = Manifest.from_json((models / "layer" / "10" / FILE_NAME).read_bytes())
+
+    described = model(wire, "layer", "10")
+
+    sizes = ("query_dim", "key_dim", "value_dim", "output_dim", "head_dim", "value_head_dim")
+    assert {s: getattr(described, s) for s in sizes} == {s: getattr(manifest, s) for s in sizes}
+    assert dict(described.source) == manifest.source
+    assert described.defaults == pb.AttentionSettings(
+        num_heads=manifest.defaults.num_heads,
+        num_kv_heads=manifest.defaults.num_kv_heads,
+        scale=manifest.defaults.scale,
+        causal=pb.CAUSAL_MODE_LOWER_RIGHT,
+    )
+    assert described.positions == pb.POSITION_USE_UNSPECIFIED
+    assert list(described.outputs) == [
+        pb.OUTPUT_OUTPUT,
+        pb.OUTPUT_WEIGHTS,
+        pb.OUTPUT_SCORES,
+        pb.OUTPUT_PROJECTIONS,
+        pb.OUTPUT_HEAD_OUTPUTS,
+        pb.OUTPUT_LOG_SUM_EXP,
+    ]
+
+
+def test_sizes_of_the_built_in_model_are_the_requests_to_say(wire: Wire) -> None:
+    described = model(wire, "sdpa")
+
+    assert described.query_dim == described.head_dim == described.defaults.num_heads == 0
+
+
+def test_server_tells_its_version_providers_and_limits() -> None:
+    settings = {
+        "max_message_bytes": 1 << 20,
+        "max_batch": 2,
+        "max_length": 3,
+        "max_work": 2**40,
+        "max_stream_bytes": 1 << 21,
+    }
+    with EmbeddedServer(demo=False, **settings) as server, Wire(server.address) as wire:
+        answer = wire.answer("GetServerInfo", pb.GetServerInfoRequest())
+
+    assert pb.GetServerInfoResponse.FromString(answer) == pb.GetServerInfoResponse(
+        version=metadata.version("attention-service"),
+        providers=["CPUExecutionProvider"],
+        limits=pb.Limits(
+            message_bytes=1 << 20, batch=2, length=3, work=2**40, stream_bytes=1 << 21
+        ),
+    )
+
+
+def test_field_of_a_newer_contract_is_passed_over(wire: Wire) -> None:
+    newer = layer().SerializeToString() + b"\xf2\x07\x03new"  # field 126
+
+    assert wire.answer("Attend", newer)

@@ -1,0 +1,166 @@
+"""What is wrong with a request is said exactly, over the wire, and costs nobody else anything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import grpc
+import pytest
+
+from attention_server import EmbeddedServer
+from attention_service.reasons import DOMAIN
+from attention_service.v1 import attention_pb2 as pb
+from tests.contract.malformed import embeddings, heads_and_outputs, limits, masks, names
+from tests.contract.malformed.case import Malformed
+from tests.messages import floats, layer, sdpa
+from tests.wire import Refusal, Wire
+
+ROWS = [*embeddings.ROWS, *masks.ROWS, *heads_and_outputs.ROWS, *names.ROWS]
+
+# Paths, what Python calls its classes and modules, names of libraries.
+_INSIDES = re.compile(
+    r"\w/\w|\.py\b|Error\b|Exception|Traceback|<class|object at|"
+    r"onnx|numpy|protobuf|grpc|pydantic|asyncio|\bupb\b",
+    re.IGNORECASE,
+)
+
+
+@pytest.fixture(scope="module")
+def wire(address: str) -> Iterator[Wire]:
+    with Wire(address) as wire:
+        yield wire
+
+
+@pytest.fixture(scope="module")
+def small_wire() -> Iterator[Wire]:
+    """A connection to a server of small limits."""
+    with EmbeddedServer(demo=False, **limits.SETTINGS) as server, Wire(server.address) as wire:
+        yield wire
+
+
+def check(refusal: Refusal, row: Malformed) -> None:
+    assert (refusal.code, refusal.reason, refusal.fields) == (row.code, row.reason, row.fields)
+    assert refusal.domain == DOMAIN
+
+
+def check_words(refusal: Refusal) -> None:
+    for text in (refusal.message, *refusal.descriptions):
+        assert 0 < len(text.encode()) < 512
+        assert not _INSIDES.search(text)
+        assert text.isprintable()
+    assert len(refusal.details) < 4096
+
+
+def tensors_of(wire: Wire, request: pb.AttendRequest) -> bytes:
+    """Returns the answer, but for how long it took."""
+    response = pb.AttendResponse.FromString(wire.answer("Attend", request))
+    response.ClearField("execution")
+    return response.SerializeToString(deterministic=True)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.what)
+def test_malformed_request_is_refused_with_status_reason_and_fields(
+    wire: Wire, row: Malformed
+) -> None:
+    check(wire.refusal(row.rpc, row.request), row)
+
+
+@pytest.mark.parametrize("row", limits.ROWS, ids=lambda row: row.what)
+def test_request_over_a_limit_is_refused_with_the_limits_reason(
+    small_wire: Wire, row: Malformed
+) -> None:
+    check(small_wire.refusal(row.rpc, row.request), row)
+
+
+def test_every_refusal_is_short_and_tells_nothing_of_the_insides(
+    wire: Wire, small_wire: Wire
+) -> None:
+    for row in ROWS:
+        check_words(wire.refusal(row.rpc, row.request))
+    for row in limits.ROWS:
+        check_words(small_wire.refusal(row.rpc, row.request))
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        sdpa(outputs=pb.OutputSpec(weights=pb.WeightsSpec(), log_sum_exp=True)),
+        layer(outputs=pb.OutputSpec(weights=pb.WeightsSpec(), projections=True)),
+    ],
+    ids=["sdpa", "layer"],
+)
+def test_good_request_is_answered_bit_for_bit_alike_after_each_malformed_one(
+    wire: Wire, good: pb.AttendRequest
+) -> None:
+    before = tensors_of(wire, good)
+    for row in ROWS:
+        wire.refusal(row.rpc, row.request)
+        assert tensors_of(wire, good) == before, row.what
+
+
+def test_attend_stream_is_refused_as_not_built(wire: Wire) -> None:
+    refusal = wire.stream_refusal("AttendStream", [pb.AttendStreamRequest(request_id="1")])
+
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED")
+    assert refusal.message == "AttendStream is not implemented by this server yet"
+    check_words(refusal)
+
+
+def test_attend_stream_is_refused_without_a_message(wire: Wire) -> None:
+    refusal = wire.stream_refusal("AttendStream", [])
+
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED")
+
+
+def test_analyze_heads_is_refused_by_its_name(wire: Wire) -> None:
+    refusal = wire.refusal("AnalyzeHeads", pb.AnalyzeHeadsRequest())
+
+    assert refusal.message == "AnalyzeHeads is not implemented by this server yet"
+
+
+def test_method_that_the_contract_does_not_have_is_unimplemented(wire: Wire) -> None:
+    assert wire.refusal("Detach", b"").code is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_message_over_the_transports_limit_is_refused_before_it_is_read(small_wire: Wire) -> None:
+    large = sdpa(query=floats(1, 16, 1024), key=None, value=None)
+
+    refusal = small_wire.refusal("Attend", large)
+
+    assert refusal.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert refusal.details == b""
+
+
+def test_answer_that_only_fits_in_halves_is_refused_in_floats(small_wire: Wire) -> None:
+    def of_type(data_type: pb.DataType.ValueType) -> pb.AttendRequest:
+        return sdpa(
+            query=floats(1, 16, 4),
+            key=floats(1, 1, 4),
+            value=floats(1, 1, 1024),
+            outputs=pb.OutputSpec(data_type=data_type),
+        )
+
+    refusal = small_wire.refusal("Attend", of_type(pb.DATA_TYPE_FLOAT32))
+    answer = small_wire.answer("Attend", of_type(pb.DATA_TYPE_FLOAT16))
+
+    assert refusal.reason == "ANSWER_LIMIT"
+    assert list(pb.AttendResponse.FromString(answer).output.shape) == [1, 16, 1024]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        sdpa(query=floats(4, 1, 4), key=None, value=None),
+        sdpa(query=floats(1, 16, 4), key=None, value=None),
+        sdpa(query=floats(2, 16, 4), key=None, value=None),
+        sdpa(
+            query=floats(1, 1, 4),
+            key=None,
+            value=floats(1, 1, 2 * (2**16 - 4096) // 8),
+        ),
+    ],
+    ids=["batch", "length", "work", "answer"],
+)
+def test_request_at_a_limit_is_answered(small_wire: Wire, request_: pb.AttendRequest) -> None:
+    assert small_wire.answer("Attend", request_)

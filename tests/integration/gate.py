@@ -1,0 +1,79 @@
+"""A gate before the engine: requests wait there until a test lets them through."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import wait
+
+import pytest
+
+from attention_server.domain.errors import QueueFull, RequestError
+from attention_server.domain.request import AttendResult, Task
+from attention_server.engine.engine import Engine
+from attention_server.scheduling.job import Job
+from attention_server.scheduling.scheduler import Scheduler
+
+_PATIENCE_SECONDS = 60
+
+
+class Gate:
+    """Stands between the scheduler and the engine of every server in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reached: list[int] = []
+        """query_len of each request that came to the engine: by it tests tell them apart."""
+        self.jobs: list[Job] = []
+        """Those that the scheduler took, in order."""
+        self._changed = threading.Condition()
+        self._refused = 0
+        self._is_open = threading.Event()
+        run, submit = Engine.run, Scheduler.submit
+
+        def gated_run(
+            engine: Engine, tasks: Sequence[Task]
+        ) -> Iterator[AttendResult | RequestError]:
+            with self._changed:
+                self.reached += [task.request.query_len for task in tasks]
+                self._changed.notify_all()
+            assert self._is_open.wait(_PATIENCE_SECONDS), "nobody opened the gate"
+            yield from run(engine, tasks)
+
+        def watched_submit(scheduler: Scheduler, job: Job) -> None:
+            try:
+                submit(scheduler, job)
+            except QueueFull:
+                with self._changed:
+                    self._refused += 1
+                    self._changed.notify_all()
+                raise
+            with self._changed:
+                self.jobs.append(job)
+                self._changed.notify_all()
+
+        monkeypatch.setattr(Engine, "run", gated_run)
+        monkeypatch.setattr(Scheduler, "submit", watched_submit)
+
+    def open(self) -> None:
+        """Lets everything through, from now on."""
+        self._is_open.set()
+
+    def wait_until_reached(self, count: int) -> None:
+        """Returns once this many requests came to the engine."""
+        self._wait(lambda: len(self.reached) >= count)
+
+    def wait_until_taken(self, count: int) -> None:
+        """Returns once the scheduler took this many requests, those that reached it included."""
+        self._wait(lambda: len(self.jobs) >= count)
+
+    def wait_until_refused(self, count: int) -> None:
+        """Returns once this many requests found the queue full."""
+        self._wait(lambda: self._refused >= count)
+
+    def wait_until_settled(self, job: Job) -> None:
+        """Returns once the scheduler has the job no more."""
+        assert wait([job.answer], _PATIENCE_SECONDS).done, "the job is still waiting"
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        with self._changed:
+            assert self._changed.wait_for(condition, _PATIENCE_SECONDS)

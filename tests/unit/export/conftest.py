@@ -1,0 +1,86 @@
+"""One layer whose sizes all differ, exported once for all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+
+from attention_export import MultiHeadAttention, fresh_layer
+from attention_export.cli import main
+from attention_service.manifest import MODEL_FILE, STAGE_FILES
+
+Arrays = dict[str, NDArray[Any]]
+RunGraph = Callable[[bytes, Mapping[str, Any]], Arrays]
+
+COMMAND = [
+    "fresh",
+    *("--embed-dim", "24", "--num-heads", "6", "--num-kv-heads", "3"),
+    *("--key-dim", "10", "--value-dim", "12", "--output-dim", "14"),
+    *("--head-dim", "5", "--value-head-dim", "7", "--seed", "7", "--name", "grouped"),
+]
+
+
+@pytest.fixture(scope="session")
+def fresh_command() -> list[str]:
+    """The command line that exports ``layer``, without --out."""
+    return list(COMMAND)
+
+
+@pytest.fixture(scope="session")
+def layer() -> MultiHeadAttention:
+    return fresh_layer(
+        24,
+        6,
+        seed=7,
+        num_kv_heads=3,
+        key_dim=10,
+        value_dim=12,
+        output_dim=14,
+        head_dim=5,
+        value_head_dim=7,
+    ).module
+
+
+@pytest.fixture(scope="session")
+def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``layer`` as the command line exports it."""
+    models = tmp_path_factory.mktemp("models")
+    assert main([*COMMAND, "--out", str(models)]) == 0
+    return models / "grouped" / "1"
+
+
+@pytest.fixture(scope="session")
+def graphs(model_directory: Path) -> dict[str, bytes]:
+    """The graphs of ``layer`` by file name."""
+    return {name: (model_directory / name).read_bytes() for name in (MODEL_FILE, *STAGE_FILES)}
+
+
+@pytest.fixture(scope="session")
+def committed_graphs() -> dict[str, bytes]:
+    """The attention graphs that the server package holds, by file name."""
+    root = Path(__file__).parents[3]
+    directory = root / "server" / "attention_server" / "engine" / "graphs"
+    return {path.name: path.read_bytes() for path in sorted(directory.glob("*.onnx"))}
+
+
+@pytest.fixture(scope="session")
+def run_graph() -> RunGraph:
+    """Runs a serialized graph and gives its outputs by name."""
+    sessions: dict[bytes, Any] = {}
+
+    def run(graph: bytes, inputs: Mapping[str, Any]) -> Arrays:
+        if graph not in sessions:
+            options = onnxruntime.SessionOptions()
+            options.log_severity_level = 3
+            sessions[graph] = onnxruntime.InferenceSession(graph, options)
+        names = [output.name for output in sessions[graph].get_outputs()]
+        results = sessions[graph].run(None, dict(inputs))
+        return dict(zip(names, map(np.asarray, results), strict=True))
+
+    return run
