@@ -50,8 +50,9 @@ protos: $(DEV)  ## Generate the Python stubs of the contract
 		--python_out=$(STUBS) --grpc_python_out=$(STUBS) --mypy_out=$(STUBS) --mypy_grpc_out=$(STUBS) \
 		attention_service/v1/attention.proto
 
-train-demo: $(DEV)  ## Train the demo's attention layer again, about 6 minutes on 2 cores
+train-demo: $(DEV)  ## Train the demo's attention layer again and export it, some 10 minutes on 2 cores
 	$(BIN)/python -m examples.demo.train $(ARGS)
+	$(BIN)/python -m examples.demo.export
 
 build: $(DEV)  ## Build the sdist, and from it the wheel, into dist/
 	$(BIN)/python -m build

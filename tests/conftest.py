@@ -1,4 +1,4 @@
-"""What all tests share: how hypothesis looks for counterexamples, one exported model and its server."""
+"""What all tests share: how hypothesis looks for counterexamples, and a server with a model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from attention_service.manifest import FILE_NAME, Manifest
+from attention_service.manifest import FILE_NAME
 
 # A first example may load models, so its time says nothing about the others.
 settings.register_profile("developer", deadline=None, print_blob=True)

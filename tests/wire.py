@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2
 
 SERVICE = "attention_service.v1.AttentionService"
 
 _PATIENCE_SECONDS = 60
+_HEALTH = "grpc.health.v1.Health"
+
+_AnyMethod = Any  # bytes in, bytes out; types-grpcio cannot tell without serializers
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,8 @@ class Refusal:
 
     @classmethod
     def of(cls, error: grpc.RpcError) -> Refusal:
-        assert isinstance(error, grpc.Call)
-        trailing = dict(error.trailing_metadata() or ())
+        call = cast("grpc.Call", error)
+        trailing = dict(call.trailing_metadata() or ())
         details = trailing.get("grpc-status-details-bin", b"")
         assert isinstance(details, bytes)
         info = error_details_pb2.ErrorInfo()
@@ -46,10 +50,10 @@ class Refusal:
         for packed in status.details:
             assert any(packed.Unpack(detail) for detail in (info, bad_request, retry))
         if details:
-            assert (status.code, status.message) == (error.code().value[0], error.details())
+            assert (status.code, status.message) == (call.code().value[0], call.details())
         return cls(
-            code=error.code(),
-            message=error.details() or "",
+            code=call.code(),
+            message=call.details() or "",
             details=details,
             reason=info.reason,
             domain=info.domain,
@@ -75,6 +79,7 @@ class Wire:
                 ("grpc.max_receive_message_length", -1),
             ],
         )
+        self._calls: list[Any] = []  # gRPC cancels a call that nobody holds
 
     def __enter__(self) -> Wire:
         return self
@@ -91,8 +96,9 @@ class Wire:
         self, rpc: str, message: Message | bytes, *, timeout: float = _PATIENCE_SECONDS
     ) -> Any:
         """Returns a call under way: a grpc.Future of bytes."""
-        call = self.channel.unary_unary(f"/{SERVICE}/{rpc}")
-        return call.future(_bytes(message), timeout=timeout)
+        method: _AnyMethod = self.channel.unary_unary(f"/{SERVICE}/{rpc}")
+        self._calls.append(method.future(_bytes(message), timeout=timeout))
+        return self._calls[-1]
 
     def answer(self, rpc: str, message: Message | bytes) -> bytes:
         """Returns the message that answers."""
@@ -105,13 +111,27 @@ class Wire:
 
     def stream_refusal(self, rpc: str, messages: Iterable[Message | bytes]) -> Refusal:
         """Returns the status that ended a stream before its first answer."""
-        stream = self.channel.stream_stream(f"/{SERVICE}/{rpc}")
+        stream: _AnyMethod = self.channel.stream_stream(f"/{SERVICE}/{rpc}")
         call = stream(map(_bytes, messages), timeout=_PATIENCE_SECONDS)
         try:
             answer = next(call)
         except grpc.RpcError as error:
             return Refusal.of(error)
         raise AssertionError(f"{rpc} answered with {len(answer)} bytes")
+
+    def health(self, service: str = "") -> int:
+        """Returns what grpc.health.v1 says of a service, or of the whole server."""
+        check: _AnyMethod = self.channel.unary_unary(f"/{_HEALTH}/Check")
+        request = health_pb2.HealthCheckRequest(service=service)
+        answer = check(request.SerializeToString(), timeout=_PATIENCE_SECONDS)
+        return health_pb2.HealthCheckResponse.FromString(answer).status
+
+    def watch_health(self, service: str = "") -> Iterator[int]:
+        """Yields what grpc.health.v1 says of a service, whenever that changes."""
+        watch: _AnyMethod = self.channel.unary_stream(f"/{_HEALTH}/Watch")
+        request = health_pb2.HealthCheckRequest(service=service)
+        for answer in watch(request.SerializeToString()):
+            yield health_pb2.HealthCheckResponse.FromString(answer).status
 
 
 def refusal_of(call: Any) -> Refusal:

@@ -34,6 +34,7 @@ def main() -> None:
     console.width = min(console.width, 88)
     embedding = CharacterEmbedding.load(Path(__file__).parent)
     with EmbeddedServer() as server, AttentionClient(server.address) as client:
+        console.print(f"An attention server in this process, at {server.address}", style="dim")
         report = Report(console, client, embedding)
         report.three_steps(SENTENCE, LAST)
         report.causal_mask(SENTENCE, MIDDLE)

@@ -44,10 +44,10 @@ class Report:
         answer = self._client.attend(
             MODEL, embedded, weights=True, scores=True, projections=True, head_outputs=True
         )
-        query, key = _first(answer.query_heads), _first(answer.key_heads)
-        value = _first(answer.value_heads)  # [heads, kv_len, value_head_dim]
-        scores, weights = _first(answer.scores), _first(answer.weights)  # [heads, query, kv]
-        head_outputs = _first(answer.head_outputs)  # [heads, query_len, value_head_dim]
+        query, key = _of(answer.query_heads), _of(answer.key_heads)
+        value = _of(answer.value_heads)  # [heads, kv_len, value_head_dim]
+        scores, weights = _of(answer.scores), _of(answer.weights)  # [heads, query, kv]
+        head_outputs = _of(answer.head_outputs)  # [heads, query_len, value_head_dim]
         heads = range(len(weights))
         mean = weights[:, place].mean(axis=0)  # [kv_len]
 
@@ -68,18 +68,19 @@ class Report:
         self._check_close(
             "weights @ values in float64 gives the head outputs", recomputed, head_outputs
         )
-        most = int(mean.argmax())
+        most = int(np.delete(mean, place).argmax())
+        most += most >= place  # its index with the character itself counted
         self._say(
-            f"In the mean over the heads {sentence[place]} attends most to {sentence[most]}: "
-            f"{mean[most]:.0%}, to itself {mean[place]:.0%}."
+            f"On average {sentence[place]} keeps {mean[place]:.0%} for itself; "
+            f"of the others {sentence[most]} gets most, {mean[most]:.0%}."
         )
 
     def causal_mask(self, sentence: str, place: int) -> None:
         """Shows the weights of the character at ``place`` with and without the causal mask."""
         embedded, _ = self._embedding.embed(sentence)
-        free = _first(self._client.attend(MODEL, embedded, weights=True).weights)
+        free = _of(self._client.attend(MODEL, embedded, weights=True).weights)
         answer = self._client.attend(MODEL, embedded, weights=True, causal="lower_right")
-        causal = _first(answer.weights)  # [heads, query_len, kv_len]
+        causal = _of(answer.weights)  # [heads, query_len, kv_len]
         everything = np.ones(len(sentence), np.bool_)
         past = np.arange(len(sentence)) <= place
 
@@ -98,7 +99,7 @@ class Report:
         embedded, lengths = self._embedding.embed(longer, shorter)  # [2, longest, width]
         answer = self._client.attend(MODEL, embedded, kv_lengths=lengths.tolist(), weights=True)
         alone = self._client.attend(MODEL, self._embedding.embed(shorter)[0])
-        weights, output = _second(answer.weights), _second(answer.output)
+        weights, output = _of(answer.weights, 1), _of(answer.output, 1)
         end = len(shorter)
         real = np.arange(len(longer)) < end
         tokens = [*shorter, *"␣" * (len(longer) - end)]
@@ -110,15 +111,13 @@ class Report:
         on_padding = weights[:, :end, end:]
         total = float(on_padding.sum())
         self._check(f"the weight on padding is exactly 0; its sum is {total}", not on_padding.any())
-        self._check_close(
-            f"{shorter} alone has the same output", output[:end], _first(alone.output)
-        )
+        self._check_close(f"{shorter} alone has the same output", output[:end], _of(alone.output))
 
     def cross_attention(self, asking: str, asked: str) -> None:
         """Shows what each character of one sentence attends to in another."""
         query, _ = self._embedding.embed(asking)
         key, _ = self._embedding.embed(asked)
-        weights = _first(self._client.attend(MODEL, query, key, weights=True).weights)
+        weights = _of(self._client.attend(MODEL, query, key, weights=True).weights)
         mean = weights.mean(axis=0)  # [query_len, kv_len]
         everything = np.ones(len(asked), np.bool_)
 
@@ -138,8 +137,8 @@ class Report:
 
         self._title(5, "All heads as one picture")
         rows = {
-            "no mask": (_first(free.weights), everything),
-            "causal mask": (_first(causal.weights), np.tril(everything)),
+            "no mask": (_of(free.weights), everything),
+            "causal mask": (_of(causal.weights), np.tril(everything)),
         }
         draw_heads(path, sentence, rows)
         self._say(f"Written to [b]{path}[/b]")
@@ -162,23 +161,18 @@ class Report:
 
     def _check_close(self, claim: str, ours: Floats, served: Floats) -> None:
         difference = float(np.abs(ours - served).max())
-        self._check(f"{claim}; largest difference {difference:.1e}", difference < TOLERANCE)
+        size = f"difference ≤ {difference:.1e}" if difference else "no difference at all"
+        self._check(f"{claim}; {size}", difference < TOLERANCE)
 
     def _check_sums(self, weights: Floats) -> None:
         sums = weights.sum(axis=-1, dtype=np.float64)  # [heads, query_len]
         self._check_close(f"all {sums.size} rows of weights sum to 1", np.ones_like(sums), sums)
 
 
-def _first(tensor: Floats | None) -> Floats:
-    """Returns the first sequence's part of a tensor that was asked for."""
+def _of(tensor: Floats | None, sequence: int = 0) -> Floats:
+    """Returns one sequence's part of a tensor that was asked for."""
     assert tensor is not None
-    return np.asarray(tensor[0])
-
-
-def _second(tensor: Floats | None) -> Floats:
-    """Returns the second sequence's part of a tensor that was asked for."""
-    assert tensor is not None
-    return np.asarray(tensor[1])
+    return np.asarray(tensor[sequence])
 
 
 def _double(tensor: Floats) -> Floats:

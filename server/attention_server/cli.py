@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0: drained and stopped. 1: could not start. 2: settings that make no sense.
     """
+    # gRPC's core writes lines of its own on what we say in ours, a taken port say.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         from attention_server.app import App
         from attention_server.engine.providers import EngineUnavailable
@@ -27,8 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("attention_"):
             raise
+        package = error.name.partition(".")[0]
         return _fail(
-            f"{error.name} is missing; install it with: pip install 'attention-service[server]'", 1
+            f"{package} is missing; install it with: pip install 'attention-service[server]'", 1
         )
     try:
         settings = read_settings(sys.argv[1:] if arguments is None else arguments)

@@ -30,14 +30,16 @@ class EmbeddedServer:
     def __init__(
         self, models: Path | str | None = None, *, listen: str = "127.0.0.1:0", **settings: object
     ) -> None:
-        self._app = App(Settings.model_validate({"models": models, "listen": listen, **settings}))
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="attention-server")
+        self._settings = Settings.model_validate({"models": models, "listen": listen, **settings})
         self.address = ""
         """Where the server listens, "127.0.0.1:50051" say."""
 
     def __enter__(self) -> EmbeddedServer:
         """Starts serving."""
+        # Not before: a server that is never started leaves no thread and no event loop behind.
+        self._app = App(self._settings)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="attention-server")
         self._thread.start()
         try:
             starting = asyncio.run_coroutine_threadsafe(self._app.start(), self._loop)

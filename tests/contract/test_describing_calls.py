@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,7 +109,7 @@ def test_sizes_of_the_built_in_model_are_the_requests_to_say(wire: Wire) -> None
 
 
 def test_server_tells_its_version_providers_and_limits() -> None:
-    settings = {
+    settings: dict[str, Any] = {
         "max_message_bytes": 1 << 20,
         "max_batch": 2,
         "max_length": 3,

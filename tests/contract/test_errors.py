@@ -76,7 +76,7 @@ FACTS: dict[Reason, tuple[errors.RequestError, str, type[sdk.AttentionError]]] =
         sdk.NotImplementedByServerError,
     ),
 }
-SECRET = "/srv/models/secret.onnx: RuntimeException"
+INSIDE = "/srv/models/secret.onnx: RuntimeException"
 
 
 def subclasses(kind: type[Any]) -> Iterator[type[Any]]:
@@ -141,7 +141,10 @@ def test_fields_at_fault_reach_the_caller(
 ) -> None:
     engine_gives(Invalid(Reason.OUT_OF_RANGE, VIOLATION, VIOLATION))
 
-    with AttentionClient(server.address) as client, pytest.raises(sdk.InvalidRequestError) as caught:
+    with (
+        AttentionClient(server.address) as client,
+        pytest.raises(sdk.InvalidRequestError) as caught,
+    ):
         client.attend("sdpa", [[[1.0]]], num_heads=1)
 
     assert caught.value.violations == (sdk.FieldViolation(*VIOLATION),) * 2
@@ -178,7 +181,7 @@ def test_fault_of_the_engine_is_an_id_to_the_caller_and_a_traceback_in_the_log(
     engine_gives: Callable[[Exception], None],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    engine_gives(RuntimeError(SECRET))
+    engine_gives(RuntimeError(INSIDE))
 
     with Wire(server.address) as wire, caplog.at_level(logging.ERROR):
         refusal = wire.refusal("Attend", sdpa())
@@ -187,11 +190,11 @@ def test_fault_of_the_engine_is_an_id_to_the_caller_and_a_traceback_in_the_log(
     assert refusal.domain == DOMAIN
     (identifier,) = re.findall(r"[0-9a-f]{16}", refusal.message)
     assert refusal.metadata == (("id", identifier),)
-    assert SECRET.encode() not in refusal.details
+    assert INSIDE.encode() not in refusal.details
     assert "secret" not in refusal.message
     (record,) = (r for r in caplog.records if identifier in r.getMessage())
     assert record.exc_info is not None
-    assert SECRET in str(record.exc_info[1])
+    assert INSIDE in str(record.exc_info[1])
 
 
 def test_fault_of_a_describing_call_is_an_id_to_the_caller(
@@ -209,7 +212,9 @@ def test_fault_of_a_describing_call_is_an_id_to_the_caller(
 
 
 def test_server_goes_on_after_a_fault(
-    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch, engine_gives: Callable[[Exception], None]
+    server: EmbeddedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    engine_gives: Callable[[Exception], None],
 ) -> None:
     with AttentionClient(server.address) as client:
         with monkeypatch.context() as faulty:
@@ -224,7 +229,7 @@ def test_server_goes_on_after_a_fault(
 def test_each_fault_has_an_id_of_its_own(
     server: EmbeddedServer, engine_gives: Callable[[Exception], None]
 ) -> None:
-    engine_gives(RuntimeError(SECRET))
+    engine_gives(RuntimeError(INSIDE))
 
     with Wire(server.address) as wire:
         ids = {wire.refusal("Attend", sdpa()).metadata for _ in range(5)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import wait
 
 import pytest
 
@@ -14,7 +13,7 @@ from attention_server.engine.engine import Engine
 from attention_server.scheduling.job import Job
 from attention_server.scheduling.scheduler import Scheduler
 
-_PATIENCE_SECONDS = 60
+_PATIENCE_SECONDS = 30
 
 
 class Gate:
@@ -72,7 +71,9 @@ class Gate:
 
     def wait_until_settled(self, job: Job) -> None:
         """Returns once the scheduler has the job no more."""
-        assert wait([job.answer], _PATIENCE_SECONDS).done, "the job is still waiting"
+        settled = threading.Event()
+        job.answer.add_done_callback(lambda _: settled.set())
+        assert settled.wait(_PATIENCE_SECONDS), "the job is still waiting"
 
     def _wait(self, condition: Callable[[], bool]) -> None:
         with self._changed:

@@ -36,7 +36,7 @@ def start(gate: Gate) -> Iterator[Callable[..., str]]:
     """Starts servers of one engine thread, behind the gate; returns the address."""
     servers: list[EmbeddedServer] = []
 
-    def start(**settings: object) -> str:
+    def start(**settings: Any) -> str:
         server = EmbeddedServer(demo=False, engine_threads=1, **settings)
         servers.append(server.__enter__())
         return server.address
@@ -47,7 +47,6 @@ def start(gate: Gate) -> Iterator[Callable[..., str]]:
         server.__exit__(None, None, None)
 
 
-
 @pytest.mark.parametrize("way", ["cancelled", "disconnected", "out of time"])
 def test_request_given_up_while_it_waits_never_reaches_the_engine(
     start: Callable[..., str], gate: Gate, way: str
@@ -56,9 +55,7 @@ def test_request_given_up_while_it_waits_never_reaches_the_engine(
     with Wire(address) as wire, Wire(address) as leaving:
         first = wire.begin("Attend", of_length(1))
         gate.wait_until_reached(1)
-        given_up = leaving.begin(
-            "Attend", of_length(2), timeout=0.5 if way == "out of time" else 60
-        )
+        given_up = leaving.begin("Attend", of_length(2), timeout=1 if way == "out of time" else 60)
         gate.wait_until_taken(2)
         if way == "cancelled":
             given_up.cancel()
@@ -80,7 +77,7 @@ def test_request_out_of_time_while_it_waits_is_told_so(
         wire.begin("Attend", of_length(1))
         gate.wait_until_reached(1)
 
-        refusal = refusal_of(wire.begin("Attend", of_length(2), timeout=0.5))
+        refusal = refusal_of(wire.begin("Attend", of_length(2), timeout=1))
 
     assert refusal.code is grpc.StatusCode.DEADLINE_EXCEEDED
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -45,3 +46,13 @@ def errors(result: AttendResult, expected: Expected) -> dict[str, float]:
         name: relative_error(tensor, expected.tensors[name])
         for name, tensor in result.arrays().items()
     }
+
+
+def disagreements(
+    result: AttendResult, expected: Mapping[str, NDArray[Any]], bound: float
+) -> dict[str, float]:
+    """Returns the relative error of each expected tensor that is over the bound."""
+    errors = {
+        name: relative_error(result.arrays()[name], right) for name, right in expected.items()
+    }
+    return {name: error for name, error in errors.items() if error > bound}

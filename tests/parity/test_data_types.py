@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from attention_client import AttentionClient
 from attention_service.reference import Projections
-from tests.parity.cases import DTYPES, LOWEST, Case, cases
+from tests.parity.cases import LOWEST, Case
 from tests.parity.closeness import errors, tolerance
+from tests.parity.draws import DTYPES, cases
 
 _EVERYTHING: dict[str, Any] = {
     "weights": True,
@@ -108,4 +109,4 @@ def test_the_lowest_number_forbids_in_float32_alone(
     ).weights
 
     assert weights is not None
-    assert weights.tolist() == [[[weight, weight]]]
+    assert weights.tolist() == [[[[weight, weight]]]]

@@ -26,8 +26,7 @@ SENTENCES = (
     "Why?",
     "She left the meeting early because the last train to Basel leaves at nine.",
     "A cat that nobody owned slept on the warm bonnet of the taxi.",
-    "The committee postponed its decision on the bridge, which surprised no one who had read the "
-    "engineers' report about the state of its northern pier.",
+    "The committee postponed its decision on the bridge, which surprised no reader of the report.",
     "Bread, salt and a little oil.",
     "When the river froze in 1963, people skated from one village to the next.",
     "He tuned the old piano by ear, starting from a fork that rang at 440 hertz.",
@@ -75,9 +74,9 @@ def theirs(batch: Batch) -> Theirs:
         environment.setenv("HF_HUB_OFFLINE", "1")
         from transformers import BertModel
 
-        model = BertModel.from_pretrained(
+        model = BertModel.from_pretrained(  # in evaluation mode
             DIRECTORY, local_files_only=True, attn_implementation="eager"
-        ).eval()
+        )
     with torch.no_grad():
         result = model(
             input_ids=batch.ids,
@@ -150,7 +149,6 @@ def test_served_attention_gives_the_sentence_embeddings_of_transformers(
 
     expected = _embedding(theirs.hidden_states[-1], batch)
     error = float((embeddings - expected).abs().max())
-    print("EMB", error)
     assert error <= LARGEST_EMBEDDING_ERROR
 
 
@@ -169,7 +167,6 @@ def test_served_weights_are_those_of_transformers(
     expected = theirs.attentions[layer].numpy().transpose(0, 2, 1, 3)
     real = batch.mask.numpy().astype(bool)
     error = np.abs(by_query[real] - expected[real]).max()
-    print("W", layer, error)
     assert error <= LARGEST_WEIGHT_ERROR
 
 

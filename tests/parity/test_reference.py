@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from attention_client import AttentionClient, AttentionSettings, ScoresSpec
 from attention_service.reference import Projections
-from tests.parity.cases import MODELS, Case, cases
+from tests.parity.cases import MODELS, Case
 from tests.parity.closeness import errors, relative_error, tolerance
+from tests.parity.draws import cases
 
 _Parts: TypeAlias = Mapping[str, bool]
 """Keywords of ``attend`` that say what is wanted."""

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from attention_client import AttentionClient, WeightsSpec
 from attention_service.reference import Projections
-from tests.parity.cases import Case, Float32Array, cases
+from tests.parity.cases import Case, Float32Array
 from tests.parity.closeness import relative_error, tolerance
+from tests.parity.draws import cases
 
 
 def _weights(case: Case, client: AttentionClient, spec: WeightsSpec | bool = True) -> Float32Array:

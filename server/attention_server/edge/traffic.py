@@ -41,6 +41,8 @@ class Traffic:
     async def drain(self, seconds: float) -> bool:
         """Refuses new calls, waits for those in flight; returns whether all ended in time."""
         self._draining = True
+        if self._idle.is_set():  # else no time at all would be too little for nothing at all
+            return True
         try:
             await asyncio.wait_for(self._idle.wait(), seconds)
         except (TimeoutError, asyncio.TimeoutError):

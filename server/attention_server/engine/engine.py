@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -15,6 +16,10 @@ from attention_server.engine.layers import Layer, ProjectingLayer, SdpaLayer
 from attention_server.engine.providers import Runtime
 
 __all__ = ["Engine", "ModelUnusable"]
+
+_LONGEST_REASON = 300
+# "/somewhere/model.h:46 void onnxruntime::Load(const std::string&) ", also without the signature.
+_SOURCE_LOCATION = re.compile(r"\S+\.(?:cc|h):\d+ (?:[\w ]*\S*::\S*\([^()]*\) )?")
 
 
 class ModelUnusable(Exception):
@@ -51,7 +56,7 @@ class Engine:
             raise
         except Exception as error:
             # ONNX Runtime raises classes of its own for each way in which a model can be wrong.
-            raise ModelUnusable(f"ONNX Runtime does not run it: {_first_line(error)}") from error
+            raise ModelUnusable(f"ONNX Runtime does not run it: {_in_one_line(error)}") from error
         self._layers[model.key] = layer
 
     def run(self, tasks: Sequence[Task]) -> Iterator[AttendResult | RequestError]:
@@ -99,5 +104,7 @@ def _check_sizes(model: Model, result: AttendResult) -> None:
             )
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+def _in_one_line(error: Exception) -> str:
+    """Returns what ONNX Runtime says, without the places in its own sources where it says so."""
+    said = _SOURCE_LOCATION.sub("", " ".join(str(error).split()))
+    return said[:_LONGEST_REASON] or type(error).__name__

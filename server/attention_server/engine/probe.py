@@ -14,15 +14,15 @@ def attends_rightly(runtime: Runtime, session: Session, *, masked: bool) -> bool
     """Returns whether a graph of the operator is right where releases of it were wrong.
 
     That is: heads that share a key and value head, masks that differ between heads, and rows that
-    may attend to nothing. All scores are equal and each value is the index of its head, so every
-    head output is that index, or 0 where nothing is in sight.
+    may attend to nothing. All scores are equal and each value is the number of its head, from 1,
+    so every head output is that number, or 0 where nothing is in sight.
 
     Args:
         runtime: ONNX Runtime.
         session: Query, key, value, scale and perhaps attn_bias -> head_outputs.
         masked: Whether the graph takes a bias.
     """
-    kv_head = np.arange(2, dtype=np.float32)[None, :, None, None]
+    kv_head = np.arange(1, 3, dtype=np.float32)[None, :, None, None]
     inputs = {
         "query": np.ones((2, 4, 2, 2), np.float32),  # [batch, heads, query_len, head_dim]
         "key": np.ones((2, 2, 3, 2), np.float32),  # [batch, kv_heads, kv_len, head_dim]
@@ -31,10 +31,10 @@ def attends_rightly(runtime: Runtime, session: Session, *, masked: bool) -> bool
     }
     right = np.broadcast_to(np.repeat(kv_head, 2, axis=1), (2, 4, 2, 2))
     if masked:
-        blind = np.arange(2)[:, None] == 0  # the first query sees nothing
-        inputs["attn_bias"] = np.broadcast_to(np.where(blind, -np.inf, 0.0), (2, 4, 2, 3)).astype(
-            np.float32
-        )
+        # Every other query sees nothing: which ones, changes with each sequence and each head.
+        blind = np.indices((2, 4, 2, 1)).sum(axis=0) % 2 == 0
+        bias = np.where(blind, -np.inf, 0.0).astype(np.float32)
+        inputs["attn_bias"] = np.broadcast_to(bias, (2, 4, 2, 3))
         right = np.where(blind, 0.0, right)
     tensors = {name: DeviceTensor.from_host(runtime, array) for name, array in inputs.items()}
     try:

@@ -69,9 +69,7 @@ def _read(directory: Path) -> FoundModel | RefusedModel:
         manifest = read_manifest(directory)
         return FoundModel(_model(manifest), read_stages(directory, manifest))
     except BrokenModel as error:
-        return RefusedModel(
-            f"{name}/{version}".encode("ascii", "backslashreplace").decode(), str(error)
-        )
+        return RefusedModel(f"{name}/{version}".encode("unicode_escape").decode(), str(error))
 
 
 def _check_name(name: str, version: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -86,8 +86,14 @@ class Scheduler:
                 else:
                     job.answer.set_result(_waited(answer, started - job.arrived))
         except Exception as error:  # noqa: BLE001 - a fault is for the callers; the thread lives on
-            for job in unanswered:
-                job.answer.set_exception(error)
+            _fail(unanswered, error)
+        else:
+            _fail(unanswered, RuntimeError("the engine ended without an answer"))
+
+
+def _fail(jobs: Iterable[Job], error: Exception) -> None:
+    for job in jobs:
+        job.answer.set_exception(error)
 
 
 def _waited(answer: AttendResult, seconds: float) -> AttendResult:

@@ -103,7 +103,9 @@ ROWS = [
             "query of a negative type": sdpa(query=raw(-1, _QUERY, bytes(_QUERY_BYTES))),
         },
     ),
-    *refused(Reason.INVALID_DATA_TYPE, "key.data_type", {"key of booleans": sdpa(key=booleans(*_KEY))}),
+    *refused(
+        Reason.INVALID_DATA_TYPE, "key.data_type", {"key of booleans": sdpa(key=booleans(*_KEY))}
+    ),
     *refused(
         Reason.INVALID_DATA_TYPE,
         "value.data_type",
@@ -142,9 +144,7 @@ ROWS = [
             "query with NaN": sdpa(query=_among_ones(_NAN, _QUERY)),
             "query with -inf": sdpa(query=_among_ones(-_INF, _QUERY)),
             "query of halves with infinity": sdpa(query=_among_ones(_INF, _QUERY, np.float16)),
-            "query of bfloat16 with NaN": sdpa(
-                query=_among_ones(_NAN, _QUERY, ml_dtypes.bfloat16)
-            ),
+            "query of bfloat16 with NaN": sdpa(query=_among_ones(_NAN, _QUERY, ml_dtypes.bfloat16)),
             "query of signalling NaNs": sdpa(query=_signalling_nan(_F32, b"\x01\x00\x80\x7f")),
             "query of signalling NaNs of half size": sdpa(query=_signalling_nan(_F16, b"\x01\x7c")),
             "query with NaN in its padding": sdpa(

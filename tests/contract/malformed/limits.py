@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attention_service.reasons import Reason
 from attention_service.v1 import attention_pb2 as pb
 from tests.contract.malformed.case import refused
 from tests.messages import HEADS, floats, raw, sdpa
 
-SETTINGS = {"max_batch": 4, "max_length": 16, "max_work": 1024, "max_message_bytes": 1 << 16}
+SETTINGS: dict[str, Any] = {
+    "max_batch": 4,
+    "max_length": 16,
+    "max_work": 1024,
+    "max_message_bytes": 1 << 16,
+}
 """Of a server that does little."""
 
 _FLOAT32 = pb.DATA_TYPE_FLOAT32

@@ -76,7 +76,10 @@ ROWS = [
         tuple(f"mask.kv_lengths[{i}]" for i in range(16)),
         {
             "kv_lengths wrong in more sequences than an error names": sdpa(
-                query=floats(_MANY, 1, 8), key=None, value=None, mask=pb.Mask(kv_lengths=[2] * _MANY)
+                query=floats(_MANY, 1, 8),
+                key=None,
+                value=None,
+                mask=pb.Mask(kv_lengths=[2] * _MANY),
             )
         },
     ),
@@ -152,7 +155,11 @@ ROWS = [
     *refused(
         Reason.INVALID_BYTE_LENGTH,
         "mask.key_mask.data",
-        {"key_mask one byte long": masked(key_mask=raw(pb.DATA_TYPE_BOOL, (BATCH, KV_LEN), bytes(9)))},
+        {
+            "key_mask one byte long": masked(
+                key_mask=raw(pb.DATA_TYPE_BOOL, (BATCH, KV_LEN), bytes(9))
+            )
+        },
     ),
     *refused(
         Reason.INVALID_BYTE_LENGTH,

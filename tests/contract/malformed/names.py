@@ -146,9 +146,7 @@ ROWS = [
         (),
         {f"Attend with {what}": data for what, data in _NO_MESSAGES.items()},
     ),
-    *refused(
-        Reason.MALFORMED_MESSAGE, (), {"Attend with a good request cut short": _GOOD[:-1]}
-    ),
+    *refused(Reason.MALFORMED_MESSAGE, (), {"Attend with a good request cut short": _GOOD[:-1]}),
     *(
         row
         for rpc in ("ListModels", "GetModel", "GetServerInfo")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +21,16 @@ from attention_service.manifest import MODEL_FILE, STAGE_FILES
 Arrays = dict[str, NDArray[Any]]
 RunGraph = Callable[[bytes, Mapping[str, Any]], Arrays]
 
-COMMAND = [
-    "fresh",
-    *("--embed-dim", "24", "--num-heads", "6", "--num-kv-heads", "3"),
-    *("--key-dim", "10", "--value-dim", "12", "--output-dim", "14"),
-    *("--head-dim", "5", "--value-head-dim", "7", "--seed", "7", "--name", "grouped"),
-]
-
 
 @pytest.fixture(scope="session")
 def fresh_command() -> list[str]:
     """The command line that exports ``layer``, without --out."""
-    return list(COMMAND)
+    return [
+        "fresh",
+        *("--embed-dim", "24", "--num-heads", "6", "--num-kv-heads", "3"),
+        *("--key-dim", "10", "--value-dim", "12", "--output-dim", "14"),
+        *("--head-dim", "5", "--value-head-dim", "7", "--seed", "7", "--name", "grouped"),
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -48,10 +49,30 @@ def layer() -> MultiHeadAttention:
 
 
 @pytest.fixture(scope="session")
-def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def other_process(
+    fresh_command: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A process that exports ``layer`` as well, beside the tests; and the directory it writes."""
+    models = tmp_path_factory.mktemp("other-models")
+    program = "import sys; from attention_export.cli import main; sys.exit(main())"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *fresh_command, "--out", str(models)],
+        env={**os.environ, "PYTHONHASHSEED": "1"},
+        cwd=models,
+    ) as process:
+        yield process, models / "grouped" / "1"
+        process.kill()
+
+
+@pytest.fixture(scope="session")
+def model_directory(
+    fresh_command: list[str],
+    other_process: tuple[subprocess.Popen[bytes], Path],  # which so has begun
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """``layer`` as the command line exports it."""
     models = tmp_path_factory.mktemp("models")
-    assert main([*COMMAND, "--out", str(models)]) == 0
+    assert main([*fresh_command, "--out", str(models)]) == 0
     return models / "grouped" / "1"
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -54,6 +55,7 @@ def bias_of(shape: tuple[int, ...], random: np.random.Generator) -> NDArray[np.f
 
 
 @pytest.mark.parametrize("name", FILE_NAMES)
+@hypothesis_settings(max_examples=50)
 @given(data=st.data())
 def test_graph_agrees_with_the_reference(
     name: str, data: st.DataObject, committed_graphs: dict[str, bytes], run_graph: RunGraph

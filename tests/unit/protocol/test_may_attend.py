@@ -63,11 +63,11 @@ _RULES: dict[str, tuple[dict[str, Any], list[str]]] = {
         {
             "query_len": 3,
             "kv_len": 5,
-            "kv_lengths": [4],
+            "kv_lengths": [3],
             "query_lengths": [2],
             "causal": "lower_right",
         },
-        ["###..", "####.", "####."],  # the third query is padding, one place further
+        ["##...", "###..", "###.."],  # the third query is padding, one place further
     ),
     "lower_right with more queries than keys: the first see nothing": (
         {"query_len": 3, "kv_len": 2, "causal": "lower_right"},

@@ -1,0 +1,114 @@
+"""Blocks cover every row once, in the order that gatherers need, each within the limit."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attention_server.domain.masks import Block
+from attention_server.engine.blocks import BLOCK_SCORES, blocks
+from tests.unit.server.attend_requests import Dims
+from tests.unit.server.domain.strategies import dims as some_dims
+
+
+def _blocks(dims: Dims, limit: int) -> list[Block]:
+    return list(
+        blocks(
+            batch=dims.batch,
+            num_heads=dims.heads,
+            num_kv_heads=dims.kv_heads,
+            query_len=dims.query_len,
+            kv_len=dims.kv_len,
+            limit=limit,
+        )
+    )
+
+
+def _size(part: slice) -> int:
+    return int(part.stop - part.start)
+
+
+_LIMITS = st.integers(1, 3 * 9 * 5 * 6 + 1)  # from one row's part to more than all of the largest
+
+
+@given(dims=some_dims(), limit=_LIMITS)
+def test_every_row_is_in_exactly_one_block(dims: Dims, limit: int) -> None:
+    covered = np.zeros(dims.pairs[:3], int)
+
+    for block in _blocks(dims, limit):
+        covered[block.batch, block.heads, block.queries] += 1
+
+    assert (covered == 1).all()
+
+
+@given(dims=some_dims(), limit=_LIMITS)
+def test_a_block_is_within_the_limit_unless_it_is_a_single_row(dims: Dims, limit: int) -> None:
+    for block in _blocks(dims, limit):
+        rows = _size(block.batch) * _size(block.heads) * _size(block.queries)
+        assert rows * dims.kv_len <= limit or rows == 1
+
+
+@given(dims=some_dims(), limit=_LIMITS)
+def test_a_block_has_the_key_and_value_heads_of_its_query_heads(dims: Dims, limit: int) -> None:
+    group = dims.heads // dims.kv_heads
+
+    for block in _blocks(dims, limit):
+        needed = sorted({h // group for h in range(block.heads.start, block.heads.stop)})
+        assert needed == list(range(block.kv_heads.start, block.kv_heads.stop))
+        # ONNX's Attention gives each key and value head the same number of query heads.
+        assert _size(block.heads) % _size(block.kv_heads) == 0
+
+
+@given(dims=some_dims(), limit=_LIMITS)
+def test_all_heads_of_some_queries_come_before_the_next_queries(dims: Dims, limit: int) -> None:
+    cut = _blocks(dims, limit)
+    starts = [(b.batch.start, b.queries.start, b.heads.start) for b in cut]
+
+    assert starts == sorted(starts)
+    for _, same_queries in itertools.groupby(cut, key=lambda b: (b.batch.start, b.queries.start)):
+        assert list(same_queries)[-1].heads.stop == dims.heads
+
+
+@given(dims=some_dims())
+def test_what_fits_the_limit_is_one_block(dims: Dims) -> None:
+    whole = int(np.prod(dims.pairs))
+
+    assert len(_blocks(dims, whole)) == 1
+    assert len(_blocks(dims, whole - 1)) > 1 or whole == dims.kv_len
+
+
+_DIMS = Dims(batch=4, heads=6, kv_heads=3, query_len=8, kv_len=10)
+
+
+@pytest.mark.parametrize(
+    ("limit", "sizes"),
+    [
+        (1920, (4, 6, 8)),
+        (960, (4, 6, 4)),
+        (240, (4, 6, 1)),
+        (239, (1, 6, 3)),
+        (60, (1, 6, 1)),
+        (59, (1, 4, 1)),
+        (20, (1, 2, 1)),
+        (19, (1, 1, 1)),
+        (1, (1, 1, 1)),
+    ],
+)
+def test_queries_are_cut_first_then_sequences_then_heads(
+    limit: int, sizes: tuple[int, int, int]
+) -> None:
+    block = _blocks(_DIMS, limit)[0]
+
+    assert (_size(block.batch), _size(block.heads), _size(block.queries)) == sizes
+
+
+def test_unless_told_otherwise_a_block_takes_64_mebibytes() -> None:
+    sizes = {"batch": 1, "num_heads": 16, "num_kv_heads": 16, "query_len": 4096, "kv_len": 4096}
+
+    first = next(blocks(**sizes))
+
+    assert 4 * 16 * _size(first.queries) * 4096 == 4 * BLOCK_SCORES == 64 << 20

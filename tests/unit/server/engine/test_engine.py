@@ -1,0 +1,376 @@
+"""The engine: each request has its own answer, the same however it is computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attention_server.domain.errors import Abandoned, DeadlinePassed, RequestError
+from attention_server.domain.limits import answer_shapes
+from attention_server.domain.model import SDPA, Model, ModelKey
+from attention_server.domain.request import (
+    AttendRequest,
+    AttendResult,
+    Outputs,
+    Rows,
+    Sizes,
+    Task,
+    WeightRows,
+)
+from attention_server.engine import attention
+from attention_server.engine.blocks import blocks
+from attention_server.engine.engine import Engine, ModelUnusable
+from attention_server.engine.providers import CPU
+from attention_service.manifest import STAGE_FILES
+from attention_service.reasons import Reason
+from attention_service.reference import Projections, multi_head_attention
+from tests.unit.server.attend_requests import Dims, Masks, Options, attend_request
+from tests.unit.server.domain.strategies import dims_and_masks
+from tests.unit.server.engine.stages import DIMS, MODEL, layer_request, stages
+
+_EVERYTHING = Outputs(
+    weights=WeightRows(), scores=Rows(), projections=True, head_outputs=True, log_sum_exp=True
+)
+
+
+def _wanted() -> None:
+    """Stands for a caller who waits."""
+
+
+def _answers(engine: Engine, *requests: AttendRequest) -> list[AttendResult | RequestError]:
+    return list(engine.run([Task(request, _wanted) for request in requests]))
+
+
+def _result(engine: Engine, request: AttendRequest) -> AttendResult:
+    (answer,) = _answers(engine, request)
+    if isinstance(answer, RequestError):
+        raise answer
+    return answer
+
+
+def _reason(answer: AttendResult | RequestError) -> Reason | None:
+    return answer.reason if isinstance(answer, RequestError) else None
+
+
+def test_a_layer_gives_what_its_projections_say(engine: Engine, projections: Projections) -> None:
+    request = layer_request(masks=Masks(causal="upper_left"), options=Options(_EVERYTHING))
+
+    result = _result(engine, request)
+
+    output, inside = multi_head_attention(
+        request.query,
+        request.key,
+        request.value,
+        projections,
+        num_heads=DIMS.heads,
+        num_kv_heads=DIMS.kv_heads,
+        allowed=Masks(causal="upper_left").allowed(DIMS.batch, DIMS.query_len, DIMS.kv_len),
+    )
+    expected: dict[str, Any] = {"output": output, **inside._asdict()}
+    for name, right in expected.items():
+        assert np.allclose(result.tensors()[name], right, rtol=0, atol=1e-6), name
+
+
+@pytest.mark.parametrize(
+    ("masks", "options", "path"),
+    [
+        (Masks(), Options(), "fast_unmasked"),
+        (Masks(causal="upper_left"), Options(), "fast"),
+        (Masks(), Options(Outputs(weights=WeightRows())), "fast_unmasked_weights"),
+        (Masks(kv_lengths=[1, 2]), Options(Outputs(weights=WeightRows())), "fast_weights"),
+        (Masks(), Options(Outputs(scores=Rows())), "full"),
+        (Masks(), Options(Outputs(log_sum_exp=True)), "full"),
+        (Masks(), Options(softcap=5.0), "full_softcap"),
+    ],
+)
+def test_an_answer_tells_the_provider_and_the_path(
+    engine: Engine, masks: Masks, options: Options, path: str
+) -> None:
+    execution = _result(engine, attend_request(masks=masks, options=options)).execution
+
+    assert (execution.provider, execution.path) == (CPU, path)
+
+
+def test_the_same_request_gives_the_same_bits(engine: Engine) -> None:
+    request = layer_request(options=Options(_EVERYTHING))
+
+    first, second = (answer for answer in _answers(engine, request, request))
+
+    assert isinstance(first, AttendResult)
+    assert isinstance(second, AttendResult)
+    for name, tensor in first.tensors().items():
+        assert np.array_equal(tensor, second.tensors()[name]), name
+
+
+@st.composite
+def _outputs(draw: st.DrawFn, dims: Dims) -> Outputs:
+    def indices(size: int) -> Any:
+        some = st.lists(st.integers(0, size - 1), min_size=1, max_size=5)
+        return draw(st.none() | some.map(partial(np.array, dtype=np.intp)))
+
+    heads, queries = indices(dims.heads), indices(dims.query_len)
+    weights = WeightRows(heads, queries, draw(st.booleans()), draw(st.integers(0, dims.kv_len)))
+    return Outputs(
+        output=draw(st.booleans()),
+        weights=draw(st.sampled_from([None, weights])),
+        scores=draw(st.sampled_from([None, Rows(heads, queries)])),
+        projections=draw(st.booleans()),
+        head_outputs=draw(st.booleans()),
+        log_sum_exp=draw(st.booleans()),
+    )
+
+
+@given(drawn=dims_and_masks(), data=st.data(), model=st.sampled_from([SDPA, MODEL]))
+def test_an_answer_has_the_shapes_that_admission_counted(
+    engine: Engine, drawn: tuple[Dims, Masks], data: st.DataObject, model: Model
+) -> None:
+    dims, masks = drawn
+    if model is MODEL:
+        dims, masks = replace(DIMS, batch=dims.batch, kv_len=dims.kv_len), Masks()
+    options = Options(data.draw(_outputs(dims)))
+    build: Callable[..., AttendRequest] = layer_request if model is MODEL else attend_request
+    request = build(dims, masks, options)
+    widths = (request.query.shape[2], request.key.shape[2], request.value.shape[2])
+    sizes = Sizes(dims.batch, dims.query_len, dims.kv_len, *widths)
+
+    tensors = _result(engine, request).tensors()
+
+    expected = answer_shapes(request.outputs, request.settings, model, sizes)
+    assert {name: tensor.shape for name, tensor in tensors.items()} == expected
+
+
+@pytest.mark.parametrize("limit", [1, 5, 12, 20, 35, 60, 100, 119])
+@pytest.mark.parametrize(
+    ("masks", "options"),
+    [
+        (Masks(), Options(_EVERYTHING)),
+        (Masks(causal="upper_left", kv_lengths=[5, 3]), Options()),
+        (Masks(causal="lower_right", kv_lengths=[5, 0]), Options(_EVERYTHING, softcap=2.0)),
+        (Masks(window=(1, 1)), Options(replace(_EVERYTHING, output=False), ablated_heads=(1, 3))),
+        (
+            Masks(key_mask=[[True, False, True, True, False]] * 2),
+            Options(Outputs(weights=WeightRows(np.array([3, 0]), np.array([2, 0, 0]), True))),
+        ),
+        (
+            Masks(window=(1, None), causal="upper_left"),
+            Options(Outputs(weights=WeightRows(top_k=3), scores=Rows(np.array([2])))),
+        ),
+    ],
+    ids=["everything", "masked", "softcap", "ablated", "mean of some", "largest"],
+)
+def test_an_answer_does_not_depend_on_the_size_of_blocks(
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    masks: Masks,
+    options: Options,
+    limit: int,
+) -> None:
+    request = attend_request(Dims(), masks, options)  # 2 * 4 * 3 * 5 scores
+    whole = _result(engine, request)
+
+    monkeypatch.setattr(attention, "blocks", partial(blocks, limit=limit))
+    in_blocks = _result(engine, request)
+
+    assert in_blocks.fully_masked_rows == whole.fully_masked_rows
+    assert in_blocks.tensors().keys() == whole.tensors().keys()
+    for name, tensor in whole.tensors().items():
+        assert np.allclose(in_blocks.tensors()[name], tensor, rtol=0, atol=1e-6), name
+
+
+@pytest.mark.parametrize("limit", [20, 120], ids=["in blocks", "at once"])
+def test_ablated_heads_give_zeros_and_the_others_what_they_gave(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(attention, "blocks", partial(blocks, limit=limit))
+    outputs = Outputs(head_outputs=True)
+    plain = _result(engine, layer_request(options=Options(outputs))).tensors()
+
+    request = layer_request(options=Options(outputs, ablated_heads=(3, 0, 3)))
+    ablated = _result(engine, request).tensors()
+
+    assert not ablated["head_outputs"][:, [0, 3]].any()
+    assert np.array_equal(ablated["head_outputs"][:, [1, 2]], plain["head_outputs"][:, [1, 2]])
+    assert not np.allclose(ablated["output"], plain["output"])
+
+
+def test_a_key_is_in_sight_however_low_its_bias(engine: Engine) -> None:
+    bias = np.array([0.0, -np.inf, -3e38, 0.0, -1e30], np.float32)[None, None, None]
+    options = Options(Outputs(weights=WeightRows(top_k=5)))
+    request = attend_request(Dims(), Masks(attn_bias=bias), options)
+
+    indices = _result(engine, request).weight_key_indices
+
+    assert indices is not None
+    assert {tuple(sorted(row)) for row in indices.reshape(-1, 5).tolist()} == {(-1, 0, 2, 3, 4)}
+    assert {tuple(row[2:]) for row in indices.reshape(-1, 5).tolist()} == {(2, 4, -1)}
+
+
+def test_a_caller_who_left_is_noticed_between_blocks(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "blocks", partial(blocks, limit=20))
+    seen: list[None] = []
+
+    def leaves_after_two_blocks() -> None:
+        seen.append(None)
+        if len(seen) == 3:
+            raise Abandoned
+
+    (answer,) = engine.run([Task(attend_request(Dims()), leaves_after_two_blocks)])
+
+    assert isinstance(answer, Abandoned)
+    assert len(seen) == 3
+
+
+def test_requests_are_answered_in_order_and_one_that_is_refused_costs_no_other(
+    engine: Engine,
+) -> None:
+    good, other = attend_request(seed=1), layer_request(seed=2)
+    overflowing = attend_request(spread=1e30)
+
+    def too_late() -> None:
+        raise DeadlinePassed
+
+    first, refused, late, last = engine.run(
+        [
+            Task(good, _wanted),
+            Task(overflowing, _wanted),
+            Task(good, too_late),
+            Task(other, _wanted),
+        ]
+    )
+
+    assert _reason(refused) is Reason.SCORE_OVERFLOW
+    assert _reason(late) is Reason.DEADLINE_EXCEEDED
+    for answer, request in ((first, good), (last, other)):
+        assert isinstance(answer, AttendResult)
+        assert np.array_equal(
+            answer.tensors()["output"], _result(engine, request).tensors()["output"]
+        )
+
+
+def test_each_answer_comes_as_it_is_done(engine: Engine) -> None:
+    answers = engine.run([Task(attend_request(), _wanted), Task(attend_request(), _never)])
+
+    assert isinstance(next(answers), AttendResult)
+
+
+def _never() -> None:
+    raise AssertionError("the second request was begun before the first was answered")
+
+
+_LARGE = float(np.finfo(np.float32).max) * 0.99
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        attend_request(spread=1e20),
+        attend_request(options=Options(scale=1e38), spread=100.0),
+        attend_request(
+            masks=Masks(attn_bias=np.full((1, 1, 1, 5), _LARGE, np.float32)), spread=3e18
+        ),
+        attend_request(options=Options(softcap=1.0), spread=1e20),
+        attend_request(masks=Masks(kv_lengths=[0, 0]), spread=1e20),
+        layer_request(spread=1e38),
+    ],
+    ids=["scores", "scale", "bias", "before the softcap", "behind a mask", "projected heads"],
+)
+def test_scores_beyond_float32_are_refused(engine: Engine, request_: AttendRequest) -> None:
+    (answer,) = _answers(engine, request_)
+
+    assert _reason(answer) is Reason.SCORE_OVERFLOW
+
+
+@pytest.mark.parametrize("largest", [1e18, 1e19])
+def test_scores_that_only_might_overflow_are_looked_at_and_answered(
+    engine: Engine, largest: float
+) -> None:
+    # The bound on the scores is over float32, the scores are not: query and key are orthogonal.
+    request = attend_request(Dims(batch=1, heads=1, kv_heads=1, head_dim=2, query_len=1))
+    query = np.array([[[largest, 0.0]]], np.float32)
+    key = np.repeat(np.array([[[0.0, largest]]], np.float32), 5, axis=1)
+    request = replace(request, query=query, key=key, outputs=Outputs(weights=WeightRows()))
+
+    weights = _result(engine, request).weights
+
+    assert weights is not None
+    assert weights.tolist() == np.full((1, 1, 1, 5), 0.2, np.float32).tolist()
+
+
+def _layer_values(largest: float) -> AttendRequest:
+    request = layer_request()
+    return replace(request, value=np.full_like(request.value, largest))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "what"),
+    [
+        (Outputs(), "the output"),
+        (Outputs(output=False, head_outputs=True), "a head output"),
+        (Outputs(output=False, projections=True), "a projected value"),
+    ],
+)
+def test_values_beyond_float32_are_refused_where_they_are_wanted(
+    engine: Engine, outputs: Outputs, what: str
+) -> None:
+    (answer,) = _answers(engine, replace(_layer_values(3e38), outputs=outputs))
+
+    assert _reason(answer) is Reason.VALUE_OVERFLOW
+    assert str(answer).startswith(f"{what} overflows float32")
+
+
+def test_values_beyond_float32_do_not_matter_where_only_weights_are_wanted(
+    engine: Engine,
+) -> None:
+    outputs = Outputs(output=False, weights=WeightRows())
+
+    result = _result(engine, replace(_layer_values(3e38), outputs=outputs))
+
+    plain = _result(engine, replace(_layer_values(1.0), outputs=outputs))
+    assert np.array_equal(result.tensors()["weights"], plain.tensors()["weights"])
+
+
+@pytest.mark.parametrize(
+    ("model", "files", "message"),
+    [
+        (MODEL, dict.fromkeys(STAGE_FILES, b"no ONNX"), "ONNX Runtime does not run it"),
+        (replace(MODEL, output_dim=9), {}, r"says output \[1, 2, 9\], but it gives \[1, 2, 10\]"),
+        (replace(MODEL, query_dim=13), {}, "ONNX Runtime does not run it"),
+        (replace(MODEL, head_dim=4), {}, r"says query_heads \[1, 4, 2, 4\], but it gives"),
+        (
+            replace(MODEL, defaults=replace(MODEL.defaults, num_heads=2)),
+            {},
+            r"says query_heads \[1, 2, 2, 5\], but it gives",
+        ),
+        (replace(MODEL, value_head_dim=2), {}, r"says value_heads \[1, 2, 3, 2\], but it gives"),
+        (
+            replace(MODEL, defaults=replace(MODEL.defaults, scale=3e38)),
+            {},
+            "ONNX Runtime does not run it",
+        ),
+    ],
+    ids=["no ONNX", "output", "query", "head_dim", "heads", "value_head_dim", "scale"],
+)
+def test_a_model_that_is_not_what_its_manifest_says_is_not_taken(
+    engine: Engine,
+    projections: Projections,
+    model: Model,
+    files: Mapping[str, bytes],
+    message: str,
+) -> None:
+    other = replace(model, key=ModelKey("other", "1"))
+
+    with pytest.raises(ModelUnusable, match=message) as unusable:
+        engine.load(other, {**stages(projections), **files})
+
+    assert "\n" not in str(unusable.value)
+    assert math.isfinite(_result(engine, layer_request()).tensors()["output"].sum())

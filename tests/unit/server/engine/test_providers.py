@@ -1,0 +1,107 @@
+"""Which execution provider is taken, and what is said of those that cannot be had."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+import onnxruntime
+import pytest
+
+from attention_server.engine.providers import CPU, CUDA, EngineUnavailable, Runtime, load_runtime
+
+
+@pytest.fixture
+def available(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[str]], None]:
+    """Says which providers ONNX Runtime was built with, whichever is installed here."""
+
+    def say(names: Sequence[str]) -> None:
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(names))
+
+    return say
+
+
+@pytest.fixture
+def without_gpu(
+    available: Callable[[Sequence[str]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Makes onnxruntime what onnxruntime-gpu is on a machine without a GPU."""
+
+    def no_gpu(*arguments: object) -> None:
+        raise RuntimeError("no CUDA-capable device is detected")
+
+    available([CUDA, CPU])
+    monkeypatch.setattr(onnxruntime.OrtValue, "ortvalue_from_shape_and_type", no_gpu)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: sys.stdout.write("no libcudart.so"))
+
+
+def test_the_cpu_serves_without_a_note() -> None:
+    runtime = load_runtime()
+
+    assert (runtime.provider, runtime.device) == (CPU, "cpu")
+    assert runtime.providers == (CPU,)
+    assert runtime.notes == ()
+
+
+def test_where_cuda_is_not_built_in_the_cpu_serves_and_a_note_says_how_to_get_it(
+    available: Callable[[Sequence[str]], None],
+) -> None:
+    available([CPU])
+
+    runtime = load_runtime(("cuda", "cpu"))
+
+    assert runtime.provider == CPU
+    (note,) = runtime.notes
+    assert "pip install 'attention-service[server-gpu]'" in note
+    assert "\n" not in note
+
+
+@pytest.mark.usefixtures("without_gpu")
+def test_where_there_is_no_gpu_the_cpu_serves_and_a_note_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    runtime = load_runtime(("cuda", "cpu"))
+
+    assert runtime.provider == CPU
+    (note,) = runtime.notes
+    assert "CUDA cannot be used" in note
+    assert capsys.readouterr() == ("", "")  # what the library prints stays with it
+
+
+@pytest.mark.parametrize("preferred", [("cuda",), ("cuda", "cpu")])
+@pytest.mark.usefixtures("without_gpu")
+def test_a_required_provider_that_cannot_be_had_is_an_error(preferred: Sequence[str]) -> None:
+    with pytest.raises(EngineUnavailable, match=r"^CUDA cannot be used"):
+        load_runtime(preferred, require=True)
+
+
+@pytest.mark.usefixtures("without_gpu")
+def test_where_nothing_that_was_asked_for_can_be_had_there_is_an_error() -> None:
+    with pytest.raises(EngineUnavailable, match=r"^CUDA cannot be used"):
+        load_runtime(("cuda",))
+
+
+def test_the_cpu_asked_for_first_is_taken_though_cuda_is_there(
+    available: Callable[[Sequence[str]], None],
+) -> None:
+    available([CUDA, CPU])
+
+    assert load_runtime(("cpu", "cuda")).provider == CPU
+
+
+def test_without_onnxruntime_the_error_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as if it were not installed
+
+    with pytest.raises(EngineUnavailable) as unavailable:
+        load_runtime()
+
+    assert "pip install 'attention-service[server]'" in str(unavailable.value)
+
+
+def test_beside_cuda_stands_the_cpu() -> None:
+    runtime = Runtime(onnxruntime, CUDA)
+
+    assert runtime.device == "cuda"
+    assert runtime.providers == (CUDA, CPU)

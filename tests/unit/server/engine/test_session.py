@@ -1,0 +1,164 @@
+"""Sessions and the tensors between them."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+
+from attention_server.engine import attention_graphs
+from attention_server.engine.providers import CPU, CUDA, Runtime
+from attention_server.engine.session import DeviceTensor, Session
+
+_GRAPHS = Path(attention_graphs.__file__).parent / "graphs"
+_FAST = (_GRAPHS / "fast_unmasked.onnx").read_bytes()
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    return np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(24, dtype=np.float32).reshape(2, 3, 4),
+        np.arange(24, dtype=np.float32).reshape(2, 3, 4).transpose(2, 0, 1),
+        np.arange(24, dtype=np.float32).reshape(2, 3, 4)[:, ::2, 1:],
+        _read_only(np.arange(24, dtype=np.float32)),
+        np.array(0.5, np.float32),
+    ],
+    ids=["contiguous", "transposed", "a part", "read-only", "a scalar"],
+)
+def test_a_tensor_on_the_device_holds_the_array(runtime: Runtime, array: NDArray[Any]) -> None:
+    tensor = DeviceTensor.from_host(runtime, array)
+
+    assert tensor.shape == array.shape
+    assert np.array_equal(tensor.value.numpy(), array)
+    assert np.array_equal(tensor.to_host(), array)
+
+
+def test_what_a_session_gives_outlives_it(runtime: Runtime) -> None:
+    ones = np.ones((1, 2, 3, 4), np.float32)
+    session = Session(runtime, _FAST)
+    inputs = {name: DeviceTensor.from_host(runtime, ones) for name in ("query", "key", "value")}
+    inputs["scale"] = DeviceTensor.from_host(runtime, np.array(1, np.float32))
+
+    host = session.run(["head_outputs"], inputs)[0].to_host()
+    del session, inputs
+    gc.collect()
+
+    assert np.allclose(host, ones)
+
+
+@pytest.mark.parametrize(
+    ("elements", "more_to_come", "gives_back"),
+    [(3 << 20, False, True), (3 << 20, True, False), (1 << 20, False, False)],
+    ids=["a large run", "one of several", "a small run"],
+)
+def test_a_large_run_gives_its_memory_back_when_no_more_of_its_size_are_to_come(
+    runtime: Runtime, elements: int, more_to_come: bool, gives_back: bool
+) -> None:
+    given: list[onnxruntime.RunOptions | None] = []
+
+    class Recording:
+        def run_with_ort_values(
+            self, outputs: object, inputs: object, options: onnxruntime.RunOptions | None
+        ) -> list[object]:
+            given.append(options)
+            return []
+
+    module = SimpleNamespace(
+        SessionOptions=onnxruntime.SessionOptions,
+        RunOptions=onnxruntime.RunOptions,
+        InferenceSession=lambda *arguments, **options: Recording(),
+    )
+    query = DeviceTensor.from_host(runtime, np.zeros(elements, np.float32))
+
+    Session(Runtime(cast(ModuleType, module), CPU), b"").run(
+        [], {"query": query}, more_to_come=more_to_come
+    )
+
+    shrinks = [
+        options is not None
+        and options.get_run_config_entry("memory.enable_memory_arena_shrinkage") == "cpu:0"
+        for options in given
+    ]
+    assert shrinks == [gives_back]
+
+
+class _Fake(SimpleNamespace):
+    """What ONNX Runtime says of a graph whose operators lie on several providers."""
+
+    def get_provider_graph_assignment_info(self) -> list[SimpleNamespace]:
+        return [
+            SimpleNamespace(
+                ep_name=provider,
+                get_nodes=lambda operators=operators: [
+                    SimpleNamespace(op_type=operator) for operator in operators
+                ],
+            )
+            for provider, operators in self.assignment
+        ]
+
+
+def _cuda_session(assignment: Sequence[tuple[str, Sequence[str]]] | None) -> Session:
+    """Returns a session on a GPU that is not here; None for one of an older ONNX Runtime."""
+    session = SimpleNamespace() if assignment is None else _Fake(assignment=assignment)
+    module = SimpleNamespace(
+        SessionOptions=onnxruntime.SessionOptions,
+        RunOptions=onnxruntime.RunOptions,
+        InferenceSession=lambda *arguments, **options: session,
+    )
+    return Session(Runtime(cast(ModuleType, module), CUDA), b"")
+
+
+_COMPUTING = frozenset({"Attention", "MatMul"})
+
+
+@pytest.mark.parametrize(
+    ("assignment", "on_device"),
+    [
+        ([(CUDA, ["Mul", "Attention"])], True),
+        ([(CUDA, ["MatMul", "MatMul"]), (CPU, ["Shape", "Gather"])], True),
+        ([(CUDA, ["Mul"]), (CPU, ["Attention"])], False),
+        ([(CUDA, ["MatMul"]), (CPU, ["MatMul"])], False),
+        (None, False),
+    ],
+    ids=[
+        "all of it",
+        "what computes",
+        "all but what computes",
+        "a part of what computes",
+        "where ONNX Runtime does not tell",
+    ],
+)
+def test_a_graph_runs_on_the_device_where_all_that_computes_does(
+    assignment: Sequence[tuple[str, Sequence[str]]] | None, on_device: bool
+) -> None:
+    assert _cuda_session(assignment).runs_on_device(_COMPUTING) is on_device
+
+
+def test_on_the_cpu_every_graph_runs_on_the_device(runtime: Runtime) -> None:
+    assert Session(runtime, _FAST).runs_on_device(_COMPUTING)
+
+
+def test_onnxruntime_tells_which_provider_runs_which_operator(runtime: Runtime) -> None:
+    # What the fake above is made after.
+    session = onnxruntime.InferenceSession(_FAST, runtime.options(), providers=[CPU])
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        pytest.skip("an older ONNX Runtime")
+
+    assigned = [
+        (subgraph.ep_name, node.op_type)
+        for subgraph in session.get_provider_graph_assignment_info()
+        for node in subgraph.get_nodes()
+    ]
+
+    assert (CPU, "Attention") in assigned

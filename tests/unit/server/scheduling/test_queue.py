@@ -1,0 +1,131 @@
+"""What waits: first come, first served, bounded in count and bytes."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from attention_server.domain.errors import QueueFull, ShuttingDown
+from attention_server.scheduling.job import Job
+from attention_server.scheduling.queue import JobQueue
+from tests.unit.server.attend_requests import attend_request
+from tests.unit.server.scheduling.held_engine import PATIENCE_SECONDS
+
+_REQUEST = attend_request()
+
+
+def _job(size: int = 1) -> Job:
+    return Job(_REQUEST, request_bytes=size)
+
+
+def _queue(max_requests: int = 100, max_bytes: int = 1000) -> JobQueue:
+    return JobQueue(max_requests=max_requests, max_bytes=max_bytes)
+
+
+def test_jobs_are_taken_in_the_order_in_which_they_came() -> None:
+    queue, jobs = _queue(), [_job() for _ in range(5)]
+    for job in jobs:
+        queue.put(job)
+
+    assert [queue.take() for _ in jobs] == [[job] for job in jobs]
+
+
+def test_no_more_jobs_wait_than_allowed() -> None:
+    queue = _queue(max_requests=2)
+    queue.put(_job())
+    queue.put(_job())
+
+    with pytest.raises(QueueFull) as full:
+        queue.put(_job())
+
+    assert full.value.retry_after_seconds == JobQueue.RETRY_AFTER_SECONDS
+
+
+def test_no_more_bytes_wait_than_allowed() -> None:
+    queue = _queue(max_bytes=10)
+    queue.put(_job(6))
+    queue.put(_job(4))
+
+    with pytest.raises(QueueFull):
+        queue.put(_job(1))
+
+
+def test_a_job_larger_than_all_that_may_wait_waits_alone() -> None:
+    queue, large = _queue(max_bytes=10), _job(11)
+    queue.put(large)
+
+    with pytest.raises(QueueFull):
+        queue.put(_job(0))
+    assert queue.take() == [large]
+
+
+def test_a_job_that_is_taken_makes_room() -> None:
+    queue = _queue(max_requests=2, max_bytes=10)
+    queue.put(_job(5))
+    queue.put(_job(5))
+    queue.take()
+
+    queue.put(_job(5))
+
+
+def test_a_job_that_is_refused_takes_no_room() -> None:
+    queue = _queue(max_bytes=10)
+    queue.put(_job(6))
+    with pytest.raises(QueueFull):
+        queue.put(_job(5))
+
+    queue.put(_job(4))
+
+
+def test_a_job_that_is_abandoned_leaves_and_makes_room() -> None:
+    queue, jobs = _queue(max_requests=2, max_bytes=10), [_job(5), _job(5)]
+    for job in jobs:
+        queue.put(job)
+
+    jobs[0].abandon()
+
+    queue.put(later := _job(5))
+    assert [queue.take(), queue.take()] == [[jobs[1]], [later]]
+
+
+def test_a_job_abandoned_before_it_waits_never_waits() -> None:
+    queue, gone, here = _queue(), _job(), _job()
+    gone.abandon()
+    queue.put(gone)
+    queue.put(here)
+
+    assert queue.take() == [here]
+
+
+def test_closing_returns_what_waits_in_order() -> None:
+    queue, jobs = _queue(), [_job() for _ in range(3)]
+    for job in jobs:
+        queue.put(job)
+
+    assert queue.close() == jobs
+    assert queue.close() == []
+
+
+def test_a_closed_queue_takes_no_job() -> None:
+    queue = _queue()
+    queue.close()
+
+    with pytest.raises(ShuttingDown):
+        queue.put(_job())
+
+
+def test_closing_ends_the_wait_for_a_job() -> None:
+    queue = _queue()
+    taken: list[list[Job]] = []
+    threads = [
+        threading.Thread(target=lambda: taken.append(queue.take()), daemon=True) for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+
+    queue.close()
+
+    for thread in threads:
+        thread.join(PATIENCE_SECONDS)
+    assert taken == [[], [], []]
