@@ -93,7 +93,7 @@ class Wire:
         self.channel.close()
 
     def begin(
-        self, rpc: str, message: Message | bytes, *, timeout: float = _PATIENCE_SECONDS
+        self, rpc: str, message: Message | bytes, *, timeout: float | None = _PATIENCE_SECONDS
     ) -> Any:
         """Returns a call under way: a grpc.Future of bytes."""
         method: _AnyMethod = self.channel.unary_unary(f"/{SERVICE}/{rpc}")

@@ -101,9 +101,9 @@ class Manifest:
         try:
             document = json.loads(text)
         except (ValueError, RecursionError):
-            raise ManifestError("manifest.json is not JSON") from None
+            raise ManifestError("it is not JSON") from None
         if not isinstance(document, dict):
-            raise ManifestError("manifest.json must hold one object")
+            raise ManifestError("it must hold one object")
         if document.pop("format", None) != FORMAT:
             raise ManifestError(f"format must be {FORMAT}")
         fields = _read(document, _MANIFEST_FIELDS, "")

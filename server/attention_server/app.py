@@ -49,7 +49,7 @@ class App:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         runtime = load_runtime(
-            settings.providers,
+            settings.providers.split(","),
             require=settings.require_provider,
             intra_op_threads=settings.intra_op_threads,
         )
@@ -153,7 +153,7 @@ class App:
         name = "/".join(found.model.key)
         started = time.monotonic()
         try:
-            self._engine.load(found.model, found.stages)
+            self._engine.load(found.model, found.files)
         except ModelUnusable as error:
             _log.error("model %s is not served: %s", name, error)
             return False

@@ -6,14 +6,13 @@ import os
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -24,6 +23,14 @@ from attention_server.domain.limits import Limits
 __all__ = ["ENVIRONMENT_PREFIX", "Settings", "SettingsError", "read_settings"]
 
 ENVIRONMENT_PREFIX = "ATTENTION_SERVER_"
+
+_METAVARS = {
+    "--listen": "ADDRESS:PORT",
+    "--models": "DIR",
+    "--config": "FILE",
+    "--providers": "NAMES",
+    "--drain-seconds": "SECONDS",
+}
 
 
 class SettingsError(ValueError):
@@ -53,8 +60,8 @@ class Settings(BaseSettings):
     config: Path | None = None
     """TOML file with any of these settings; flags and environment variables win over it."""
 
-    providers: Annotated[tuple[Literal["cuda", "cpu"], ...], NoDecode] = ("cpu",)
-    """Execution providers in order of preference, with commas: cuda,cpu."""
+    providers: str = "cpu"
+    """Execution providers in order of preference: cpu, cuda, or cuda,cpu."""
     require_provider: bool = False
     """Do not start where the first of providers cannot be had."""
     engine_threads: int = Field(default=2, ge=1, le=256)
@@ -84,19 +91,13 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severity that is logged."""
 
-    @field_validator("providers", mode="before")
-    @classmethod
-    def _split_providers(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        return tuple(part.strip().lower() for part in value.split(",") if part.strip())
-
     @field_validator("providers")
     @classmethod
-    def _check_providers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not value or len(set(value)) != len(value):
-            raise ValueError("must name cuda, cpu or both, each once")
-        return value
+    def _check_providers(cls, value: str) -> str:
+        names = [name.strip().lower() for name in value.split(",") if name.strip()]
+        if not names or not {"cuda", "cpu"}.issuperset(names) or len(set(names)) != len(names):
+            raise ValueError("must be cpu, cuda, or both with a comma, each once: cuda,cpu say")
+        return ",".join(names)
 
     @field_validator("listen")
     @classmethod
@@ -166,6 +167,7 @@ def read_settings(arguments: Sequence[str]) -> Settings:
                 root_parser=_parser(),
                 cli_parse_args=list(arguments),
                 formatter_class=ArgumentDefaultsHelpFormatter,
+                add_argument_method=_add_argument,
             )
             return (command_line, env_settings, TomlConfigSettingsSource(settings_cls, file))
 
@@ -185,6 +187,15 @@ def _parser() -> ArgumentParser:
         'and a key of the file, listen = "127.0.0.1:50051" say. Flags win over the environment, '
         "and that over the file.",
     )
+
+
+def _add_argument(parser: Any, flag: str, **options: Any) -> Any:
+    """Adds a flag whose value is called by what it is, and not by its type."""
+    if flag in _METAVARS:
+        options["metavar"] = _METAVARS[flag]
+    elif options.get("metavar") == "int":
+        options["metavar"] = "N"
+    return parser.add_argument(flag, **options)
 
 
 def _config_file(arguments: Sequence[str]) -> Path | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import socket
 from collections.abc import Iterator
 
 import grpc
@@ -97,6 +99,38 @@ def test_good_request_is_answered_bit_for_bit_alike_after_each_malformed_one(
     for row in ROWS:
         wire.refusal(row.rpc, row.request)
         assert tensors_of(wire, good) == before, row.what
+
+
+def test_what_the_caller_did_wrong_is_not_logged(
+    wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        for row in ROWS:
+            wire.refusal(row.rpc, row.request)
+
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 99,
+        b"\0",
+    ],
+    ids=["HTTP/1.1", "broken HTTP/2", "a byte"],
+)
+def test_bytes_that_are_no_grpc_cost_nobody_else_anything(
+    address: str, wire: Wire, data: bytes
+) -> None:
+    host, port = address.split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(data)
+        assert wire.answer("Attend", sdpa())
+
+
+def test_call_without_a_deadline_is_answered(wire: Wire) -> None:
+    assert wire.begin("Attend", sdpa(), timeout=None).result()
 
 
 def test_attend_stream_is_refused_as_not_built(wire: Wire) -> None:

@@ -27,7 +27,8 @@ class Gate:
         self._changed = threading.Condition()
         self._refused = 0
         self._is_open = threading.Event()
-        run, submit = Engine.run, Scheduler.submit
+        self._abandoned = 0
+        run, submit, abandon = Engine.run, Scheduler.submit, Job.abandon
 
         def gated_run(
             engine: Engine, tasks: Sequence[Task]
@@ -50,7 +51,14 @@ class Gate:
                 self.jobs.append(job)
                 self._changed.notify_all()
 
+        def watched_abandon(job: Job) -> None:
+            abandon(job)
+            with self._changed:
+                self._abandoned += 1
+                self._changed.notify_all()
+
         monkeypatch.setattr(Engine, "run", gated_run)
+        monkeypatch.setattr(Job, "abandon", watched_abandon)
         monkeypatch.setattr(Scheduler, "submit", watched_submit)
 
     def open(self) -> None:
@@ -68,6 +76,10 @@ class Gate:
     def wait_until_refused(self, count: int) -> None:
         """Returns once this many requests found the queue full."""
         self._wait(lambda: self._refused >= count)
+
+    def wait_until_abandoned(self, count: int) -> None:
+        """Returns once the server noticed that this many callers left."""
+        self._wait(lambda: self._abandoned >= count)
 
     def wait_until_settled(self, job: Job) -> None:
         """Returns once the scheduler has the job no more."""

@@ -166,6 +166,7 @@ def test_what_is_not_done_within_the_grace_period_is_given_up(
         gate.wait_until_taken(2)
         ending = threads.submit(server.__exit__, None, None, None)
         codes = {refusal_of(call).code for call in (running, waiting)}
+        gate.wait_until_settled(gate.jobs[1])
         gate.open()  # what runs is not interrupted
         ending.result()
 

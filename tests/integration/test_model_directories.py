@@ -121,7 +121,7 @@ def of_a_later_opset(content: bytes) -> bytes:
 
 BROKEN: Mapping[str, tuple[Break, str]] = {
     "manifest-missing/1": (remove(FILE_NAME), "manifest.json: No such file"),
-    "manifest-empty/1": (write(FILE_NAME, b""), "manifest.json is not JSON"),
+    "manifest-empty/1": (write(FILE_NAME, b""), "manifest.json: it is not JSON"),
     "manifest-huge/1": (write(FILE_NAME, b" " * (2**20 + 1)), "larger than 1048576 bytes"),
     "manifest-newer/1": (manifest(format=2), "format must be 1"),
     "manifest-unknown-field/1": (manifest(extra=1), "unknown field 'extra'"),
@@ -140,8 +140,10 @@ BROKEN: Mapping[str, tuple[Break, str]] = {
     "output-dim-lies/1": (manifest(output_dim=11), "manifest says output [1, 2, 11]"),
     "head-dim-lies/1": (manifest(head_dim=5), "manifest says query_heads [1, 4, 2, 5]"),
     "value-head-dim-lies/1": (manifest(value_head_dim=4), "manifest says value_heads"),
-    "heads-lie/1": (manifest(num_heads=8), "heads"),
-    "kv-heads-lie/1": (manifest(num_kv_heads=4), "key_heads"),
+    "too-many-heads/1": (manifest(num_heads=8), "manifest says query_heads [1, 8, 2, 4]"),
+    "too-few-heads/1": (manifest(num_heads=2), "manifest says query_heads [1, 2, 2, 4]"),
+    "too-many-kv-heads/1": (manifest(num_kv_heads=4), "manifest says key_heads [1, 4, 3, 4]"),
+    "too-few-kv-heads/1": (manifest(num_kv_heads=1), "manifest says key_heads [1, 1, 3, 4]"),
     "query-dim-lies/1": (manifest(query_dim=13), "Got: 13 Expected: 12"),
     "matrix-narrower/1": (replaced(COMBINE, with_a_narrower_matrix), "dimension mismatch"),
     "opset-later/1": (replaced(COMBINE, of_a_later_opset), "Opset 999 is under development"),

@@ -13,6 +13,7 @@ import pytest
 
 from attention_client import AsyncAttentionClient, RetryPolicy
 from attention_server import EmbeddedServer
+from attention_server.domain.errors import Abandoned
 from attention_service.v1 import attention_pb2 as pb
 from tests.integration.gate import Gate
 from tests.messages import floats, sdpa
@@ -82,11 +83,15 @@ def test_request_out_of_time_while_it_waits_is_told_so(
     assert refusal.code is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-@pytest.mark.parametrize("settings", [ONE_WAITS, KILOBYTES_WAIT], ids=["requests", "bytes"])
+@pytest.mark.parametrize(
+    ("settings", "who_fit_then"),
+    [(ONE_WAITS, [3]), (KILOBYTES_WAIT, [1, 1])],
+    ids=["requests", "bytes"],
+)
 def test_place_of_a_request_given_up_is_free_again(
-    start: Callable[..., str], gate: Gate, settings: dict[str, int]
+    start: Callable[..., str], gate: Gate, settings: dict[str, int], who_fit_then: list[int]
 ) -> None:
-    width = 6000  # 48 kB in two queries: two such requests are more than may wait
+    width = 6000  # 24 kB a query: two requests of two queries are more than may wait
     with Wire(start(**settings)) as wire:
         wire.begin("Attend", of_length(1, width=width))
         gate.wait_until_reached(1)
@@ -96,11 +101,12 @@ def test_place_of_a_request_given_up_is_free_again(
         given_up.cancel()
         gate.wait_until_settled(gate.jobs[1])
 
-        waiting = wire.begin("Attend", of_length(3, width=width))
-        gate.wait_until_taken(3)
+        waiting = [wire.begin("Attend", of_length(n, width=width)) for n in who_fit_then]
+        gate.wait_until_taken(2 + len(waiting))
 
         gate.open()
-        assert waiting.result()
+        for call in waiting:
+            assert call.result()
 
 
 @pytest.mark.parametrize("settings", [ONE_WAITS, KILOBYTES_WAIT], ids=["requests", "bytes"])
@@ -163,6 +169,20 @@ def test_describing_calls_are_answered_while_the_queue_is_full(
         gate.wait_until_taken(2)
 
         assert wire.answer("GetServerInfo", pb.GetServerInfoRequest())
+
+
+def test_request_given_up_while_it_is_computed_stops_at_the_next_block(
+    start: Callable[..., str], gate: Gate
+) -> None:
+    with Wire(start()) as wire:
+        given_up = wire.begin("Attend", of_length(1))
+        gate.wait_until_reached(1)
+        given_up.cancel()
+        gate.wait_until_abandoned(1)
+
+        gate.open()
+
+        assert isinstance(gate.jobs[0].answer.exception(60), Abandoned)
 
 
 def test_request_given_up_while_it_is_computed_costs_nobody_else(

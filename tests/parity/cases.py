@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -43,17 +43,21 @@ class LayerDims:
     head_dim: int
     value_head_dim: int
     bias: bool = True
+    # What is computed where a request says nothing.
     causal: Causal = "none"
-    """Causality where a request says nothing."""
+    window: tuple[int | None, int | None] = (None, None)
+    softcap: float = 0.0
 
 
+_DECODER = LayerDims(
+    32, 32, 32, 32, 4, 4, head_dim=8, value_head_dim=8, bias=False, causal="lower_right"
+)
 LAYERS: Mapping[str, LayerDims] = {
     # Grouped heads, and every size its own.
     "grouped": LayerDims(24, 20, 28, 18, heads=6, kv_heads=2, head_dim=5, value_head_dim=7),
-    # As decoders have it: one width, no biases, causal.
-    "decoder": LayerDims(
-        32, 32, 32, 32, 4, 4, head_dim=8, value_head_dim=8, bias=False, causal="lower_right"
-    ),
+    "decoder": _DECODER,
+    # The same weights, with every default that a model may have.
+    "windowed": replace(_DECODER, window=(3, None), softcap=20.0),
 }
 MODELS = ("sdpa", *LAYERS)
 
@@ -114,9 +118,20 @@ class Case:
         return self.masks.causal or self.dims.causal
 
     @property
+    def window(self) -> tuple[int | None, int | None]:
+        """Keys in sight before and after a place, the model's own filled in."""
+        return self.dims.window if self.masks.window is None else self.masks.window
+
+    @property
+    def softcap_applied(self) -> float:
+        """The softcap with the model's own filled in, as float32 carries it."""
+        return float(np.float32(self.dims.softcap if self.softcap is None else self.softcap))
+
+    @property
     def scale_applied(self) -> float:
         """The scale with the model's own filled in, as float32 carries it."""
-        return float(np.float32(self.scale or 1.0 / math.sqrt(self.dims.head_dim)))
+        own = 1.0 / math.sqrt(self.dims.head_dim)
+        return float(np.float32(own if self.scale is None else self.scale))
 
     @property
     def query_lengths(self) -> list[int]:
@@ -153,7 +168,7 @@ class Case:
             key_mask=masks.key_mask,
             attend_mask=masks.attend_mask,
             causal=self.causal,
-            window=masks.window or (None, None),
+            window=self.window,
         )
         if masks.attn_bias is not None:
             bias = four_dimensional(masks.attn_bias).astype(np.float32)
@@ -195,8 +210,8 @@ class Case:
         value = key if self.value is None else self.value.astype(np.float64)
         heads, kv_heads = self.dims.heads, self.dims.kv_heads
         options: dict[str, Any] = {
-            "scale": self.scale_applied if self.scale is None else float(np.float32(self.scale)),
-            "softcap": float(np.float32(self.softcap or 0.0)),
+            "scale": self.scale_applied,
+            "softcap": self.softcap_applied,
             "attn_bias": self.masks.attn_bias,
             "allowed": self.allowed,
             "ablated_heads": self.ablated_heads,

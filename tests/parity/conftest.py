@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from attention_client import AttentionClient
-from attention_export import MultiHeadAttention, export_layer, fresh_layer
+from attention_export import ExportReport, MultiHeadAttention, export_layer, fresh_layer
 from attention_server import EmbeddedServer
+from attention_service.manifest import FILE_NAME
 from attention_service.reference import Projections
-from tests.parity.cases import LAYERS
+from tests.parity.cases import LAYERS, LayerDims
 
 
 @pytest.fixture(scope="session")
 def modules() -> Mapping[str, MultiHeadAttention]:
     """The layers as PyTorch modules, by the name of their model."""
-    modules = {}
-    for seed, (name, dims) in enumerate(LAYERS.items()):
-        sizes = asdict(dims)
-        modules[name] = fresh_layer(
-            sizes["query_dim"],
-            sizes["heads"],
-            seed=seed,
-            num_kv_heads=sizes["kv_heads"],
-            **{
-                size: sizes[size]
-                for size in ("key_dim", "value_dim", "output_dim", "head_dim", "value_head_dim")
-            },
-            bias=sizes["bias"],
+
+    def module(dims: LayerDims) -> MultiHeadAttention:
+        return fresh_layer(
+            dims.query_dim,
+            dims.heads,
+            seed=0,
+            num_kv_heads=dims.kv_heads,
+            key_dim=dims.key_dim,
+            value_dim=dims.value_dim,
+            output_dim=dims.output_dim,
+            head_dim=dims.head_dim,
+            value_head_dim=dims.value_head_dim,
+            bias=dims.bias,
         ).module
-    return modules
+
+    return {name: module(dims) for name, dims in LAYERS.items()}
 
 
 @pytest.fixture(scope="session")
@@ -57,10 +60,25 @@ def server(
 ) -> Iterator[EmbeddedServer]:
     """Serves the exported layers."""
     directory: Path = tmp_path_factory.mktemp("parity")
-    for name, module in modules.items():
-        export_layer(module, models=directory, name=name, causal=LAYERS[name].causal)
+    exported = {
+        name: export_layer(modules[name], models=directory, name=name, causal=LAYERS[name].causal)
+        for name in ("grouped", "decoder")
+    }
+    _write_windowed(directory / "windowed" / "1", exported["decoder"])
     with EmbeddedServer(directory, demo=False) as running:
         yield running
+
+
+def _write_windowed(directory: Path, decoder: ExportReport) -> None:
+    """Writes the decoder once more, with the defaults that no exporter writes yet."""
+    shutil.copytree(decoder.directory, directory)
+    dims = LAYERS["windowed"]
+    left, right = dims.window
+    defaults = replace(
+        decoder.manifest.defaults, window_left=left, window_right=right, softcap=dims.softcap
+    )
+    manifest = replace(decoder.manifest, name="windowed", defaults=defaults)
+    (directory / FILE_NAME).write_text(manifest.to_json(), encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

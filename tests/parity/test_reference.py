@@ -80,14 +80,13 @@ def test_settings_are_applied_with_all_defaults_filled_in(
 ) -> None:
     result = case.ask(client)
 
-    window = case.masks.window
     assert result.applied == AttentionSettings(
         num_heads=case.dims.heads,
         num_kv_heads=case.dims.kv_heads,
         scale=case.scale_applied,
-        softcap=float(np.float32(case.softcap or 0.0)),
+        softcap=case.softcap_applied,
         causal=case.causal,
-        window=None if window == (None, None) else window,
+        window=None if case.window == (None, None) else case.window,
     )
 
 

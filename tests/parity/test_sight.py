@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from attention_client import AttentionClient
 from attention_service.manifest import Causal
 from tests.parity.cases import BoolArray, Case
-from tests.parity.draws import cases, rows
+from tests.parity.draws import cases, row_parts
 
 
 def _with_other_keys(case: Case, changed: BoolArray, seed: int) -> Case:
@@ -54,7 +54,7 @@ _SEEDS = st.integers(0, 2**32 - 1)
     case=cases(),
     causal=st.sampled_from(["upper_left", "lower_right"]),
     data=st.data(),
-    wanted=rows(),
+    wanted=row_parts(),
 )
 def test_a_causal_row_does_not_see_the_future(
     client: AttentionClient,
@@ -77,7 +77,7 @@ def test_a_causal_row_does_not_see_the_future(
     assert _changed_rows(before, after, rows) == []
 
 
-@given(case=cases(), data=st.data(), wanted=rows())
+@given(case=cases(), data=st.data(), wanted=row_parts())
 def test_a_row_does_not_see_what_any_mask_hides(
     client: AttentionClient, case: Case, wanted: dict[str, bool], data: st.DataObject
 ) -> None:

@@ -12,7 +12,7 @@ from attention_server.domain.model import SDPA, Model, ModelKey
 from attention_server.domain.request import AttendRequest, AttendResult, Mask, Outputs, Task
 from attention_server.engine.attention import Attention
 from attention_server.engine.attention_graphs import AttentionGraphs
-from attention_server.engine.layers import Layer, ProjectingLayer, SdpaLayer
+from attention_server.engine.layers import Heads, Layer, ProjectingLayer, SdpaLayer
 from attention_server.engine.providers import Runtime
 
 __all__ = ["Engine", "ModelUnusable"]
@@ -51,7 +51,10 @@ class Engine:
         """
         try:
             layer = ProjectingLayer(self._runtime, files)
-            _check_sizes(model, self._attend(layer, Task(_smallest_request(model), _always_wanted)))
+            request = _smallest_request(model)
+            # First: attention over other heads than the model says would mean nothing.
+            _check_heads(model, layer.project(request))
+            _check_output(model, self._attend(layer, Task(request, _always_wanted)))
         except ModelUnusable:
             raise
         except Exception as error:
@@ -88,20 +91,25 @@ def _always_wanted() -> None:
     """Stands for the checkpoint of a request that nobody can give up."""
 
 
-def _check_sizes(model: Model, result: AttendResult) -> None:
+def _check_heads(model: Model, heads: Heads) -> None:
     settings = model.defaults
-    expected = {
-        "output": (1, 2, model.output_dim),
-        "query_heads": (1, settings.num_heads, 2, model.head_dim),
-        "key_heads": (1, settings.num_kv_heads, 3, model.head_dim),
-        "value_heads": (1, settings.num_kv_heads, 3, model.value_head_dim),
-    }
-    tensors = result.tensors()
-    for name, shape in expected.items():
-        if tensors[name].shape != shape:
-            raise ModelUnusable(
-                f"its manifest says {name} {list(shape)}, but it gives {list(tensors[name].shape)}"
-            )
+    _check_size("query_heads", heads.query.shape, (1, settings.num_heads, 2, model.head_dim))
+    _check_size("key_heads", heads.key.shape, (1, settings.num_kv_heads, 3, model.head_dim))
+    _check_size(
+        "value_heads", heads.value.shape, (1, settings.num_kv_heads, 3, model.value_head_dim)
+    )
+
+
+def _check_output(model: Model, result: AttendResult) -> None:
+    assert result.output is not None, "an output is what requests ask for unless they say otherwise"
+    _check_size("output", result.output.shape, (1, 2, model.output_dim))
+
+
+def _check_size(name: str, given: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if given != expected:
+        raise ModelUnusable(
+            f"its manifest says {name} {list(expected)}, but it gives {list(given)}"
+        )
 
 
 def _in_one_line(error: Exception) -> str:

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 
 from attention_service.manifest import FILE_NAME, STAGE_FILES, Manifest, ManifestError
 
-__all__ = ["BrokenModel", "read_manifest", "read_stages"]
+__all__ = ["BrokenModel", "read_files", "read_manifest"]
 
 _MAX_MANIFEST_BYTES = 1 << 20
 
@@ -47,23 +47,23 @@ def read_manifest(directory: Path) -> Manifest:
     return manifest
 
 
-def read_stages(directory: Path, manifest: Manifest) -> dict[str, bytes]:
-    """Returns the content of each stage by its file name.
+def read_files(directory: Path, manifest: Manifest) -> dict[str, bytes]:
+    """Returns the content of every file that the manifest lists, by its name.
 
     Raises:
         BrokenModel: A file is missing, has another digest, is not ONNX or uses external data.
     """
-    stages: dict[str, bytes] = {}
-    for name in STAGE_FILES:
+    files: dict[str, bytes] = {}
+    for name, digest in manifest.files.items():
         try:
             content = (directory / name).read_bytes()
         except OSError as error:
             raise BrokenModel(f"{name}: {error.strerror}") from None
-        if hashlib.sha256(content).hexdigest() != manifest.files[name]:
+        if hashlib.sha256(content).hexdigest() != digest:
             raise BrokenModel(f"{name} is not the file that {FILE_NAME} was written for (SHA-256)")
         _refuse_external_data(name, content)
-        stages[name] = content
-    return stages
+        files[name] = content
+    return files
 
 
 def _refuse_external_data(name: str, content: bytes) -> None:

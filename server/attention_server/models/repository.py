@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attention_server.domain.model import SDPA, AttentionSettings, Model, ModelKey, Window
-from attention_server.models.files import BrokenModel, read_manifest, read_stages
+from attention_server.models.files import BrokenModel, read_files, read_manifest
 from attention_service.manifest import NAME_PATTERN, VERSION_PATTERN, Manifest
 
 __all__ = ["BUILT_IN", "FoundModel", "RefusedModel", "find_models"]
@@ -21,7 +21,8 @@ class FoundModel:
     """A model that was read and checked."""
 
     model: Model
-    stages: Mapping[str, bytes]
+    files: Mapping[str, bytes]
+    """Content by file name."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def _read(directory: Path) -> FoundModel | RefusedModel:
     try:
         _check_name(name, version)
         manifest = read_manifest(directory)
-        return FoundModel(_model(manifest), read_stages(directory, manifest))
+        return FoundModel(_model(manifest), read_files(directory, manifest))
     except BrokenModel as error:
         return RefusedModel(f"{name}/{version}".encode("unicode_escape").decode(), str(error))
 

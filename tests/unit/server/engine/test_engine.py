@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attention_server.domain.errors import Abandoned, DeadlinePassed, RequestError
+from attention_server.domain.errors import Abandoned, DeadlinePassed
 from attention_server.domain.limits import answer_shapes
 from attention_server.domain.model import SDPA, Model, ModelKey
 from attention_server.domain.request import (
@@ -34,6 +35,7 @@ from attention_service.reasons import Reason
 from attention_service.reference import Projections, multi_head_attention
 from tests.unit.server.attend_requests import Dims, Masks, Options, attend_request
 from tests.unit.server.domain.strategies import dims_and_masks
+from tests.unit.server.engine.answers import answers_of, reason_of, result_of, wanted
 from tests.unit.server.engine.stages import DIMS, MODEL, layer_request, stages
 
 _EVERYTHING = Outputs(
@@ -41,29 +43,10 @@ _EVERYTHING = Outputs(
 )
 
 
-def _wanted() -> None:
-    """Stands for a caller who waits."""
-
-
-def _answers(engine: Engine, *requests: AttendRequest) -> list[AttendResult | RequestError]:
-    return list(engine.run([Task(request, _wanted) for request in requests]))
-
-
-def _result(engine: Engine, request: AttendRequest) -> AttendResult:
-    (answer,) = _answers(engine, request)
-    if isinstance(answer, RequestError):
-        raise answer
-    return answer
-
-
-def _reason(answer: AttendResult | RequestError) -> Reason | None:
-    return answer.reason if isinstance(answer, RequestError) else None
-
-
 def test_a_layer_gives_what_its_projections_say(engine: Engine, projections: Projections) -> None:
     request = layer_request(masks=Masks(causal="upper_left"), options=Options(_EVERYTHING))
 
-    result = _result(engine, request)
+    result = result_of(engine, request)
 
     output, inside = multi_head_attention(
         request.query,
@@ -94,7 +77,7 @@ def test_a_layer_gives_what_its_projections_say(engine: Engine, projections: Pro
 def test_an_answer_tells_the_provider_and_the_path(
     engine: Engine, masks: Masks, options: Options, path: str
 ) -> None:
-    execution = _result(engine, attend_request(masks=masks, options=options)).execution
+    execution = result_of(engine, attend_request(masks=masks, options=options)).execution
 
     assert (execution.provider, execution.path) == (CPU, path)
 
@@ -102,7 +85,7 @@ def test_an_answer_tells_the_provider_and_the_path(
 def test_the_same_request_gives_the_same_bits(engine: Engine) -> None:
     request = layer_request(options=Options(_EVERYTHING))
 
-    first, second = (answer for answer in _answers(engine, request, request))
+    first, second = (answer for answer in answers_of(engine, request, request))
 
     assert isinstance(first, AttendResult)
     assert isinstance(second, AttendResult)
@@ -141,7 +124,7 @@ def test_an_answer_has_the_shapes_that_admission_counted(
     widths = (request.query.shape[2], request.key.shape[2], request.value.shape[2])
     sizes = Sizes(dims.batch, dims.query_len, dims.kv_len, *widths)
 
-    tensors = _result(engine, request).tensors()
+    tensors = result_of(engine, request).tensors()
 
     expected = answer_shapes(request.outputs, request.settings, model, sizes)
     assert {name: tensor.shape for name, tensor in tensors.items()} == expected
@@ -174,10 +157,10 @@ def test_an_answer_does_not_depend_on_the_size_of_blocks(
     limit: int,
 ) -> None:
     request = attend_request(Dims(), masks, options)  # 2 * 4 * 3 * 5 scores
-    whole = _result(engine, request)
+    whole = result_of(engine, request)
 
     monkeypatch.setattr(attention, "blocks", partial(blocks, limit=limit))
-    in_blocks = _result(engine, request)
+    in_blocks = result_of(engine, request)
 
     assert in_blocks.fully_masked_rows == whole.fully_masked_rows
     assert in_blocks.tensors().keys() == whole.tensors().keys()
@@ -191,10 +174,10 @@ def test_ablated_heads_give_zeros_and_the_others_what_they_gave(
 ) -> None:
     monkeypatch.setattr(attention, "blocks", partial(blocks, limit=limit))
     outputs = Outputs(head_outputs=True)
-    plain = _result(engine, layer_request(options=Options(outputs))).tensors()
+    plain = result_of(engine, layer_request(options=Options(outputs))).tensors()
 
     request = layer_request(options=Options(outputs, ablated_heads=(3, 0, 3)))
-    ablated = _result(engine, request).tensors()
+    ablated = result_of(engine, request).tensors()
 
     assert not ablated["head_outputs"][:, [0, 3]].any()
     assert np.array_equal(ablated["head_outputs"][:, [1, 2]], plain["head_outputs"][:, [1, 2]])
@@ -206,7 +189,7 @@ def test_a_key_is_in_sight_however_low_its_bias(engine: Engine) -> None:
     options = Options(Outputs(weights=WeightRows(top_k=5)))
     request = attend_request(Dims(), Masks(attn_bias=bias), options)
 
-    indices = _result(engine, request).weight_key_indices
+    indices = result_of(engine, request).weight_key_indices
 
     assert indices is not None
     assert {tuple(sorted(row)) for row in indices.reshape(-1, 5).tolist()} == {(-1, 0, 2, 3, 4)}
@@ -241,102 +224,30 @@ def test_requests_are_answered_in_order_and_one_that_is_refused_costs_no_other(
 
     first, refused, late, last = engine.run(
         [
-            Task(good, _wanted),
-            Task(overflowing, _wanted),
+            Task(good, wanted),
+            Task(overflowing, wanted),
             Task(good, too_late),
-            Task(other, _wanted),
+            Task(other, wanted),
         ]
     )
 
-    assert _reason(refused) is Reason.SCORE_OVERFLOW
-    assert _reason(late) is Reason.DEADLINE_EXCEEDED
+    assert reason_of(refused) is Reason.SCORE_OVERFLOW
+    assert reason_of(late) is Reason.DEADLINE_EXCEEDED
     for answer, request in ((first, good), (last, other)):
         assert isinstance(answer, AttendResult)
         assert np.array_equal(
-            answer.tensors()["output"], _result(engine, request).tensors()["output"]
+            answer.tensors()["output"], result_of(engine, request).tensors()["output"]
         )
 
 
 def test_each_answer_comes_as_it_is_done(engine: Engine) -> None:
-    answers = engine.run([Task(attend_request(), _wanted), Task(attend_request(), _never)])
+    answers = engine.run([Task(attend_request(), wanted), Task(attend_request(), _never)])
 
     assert isinstance(next(answers), AttendResult)
 
 
 def _never() -> None:
     raise AssertionError("the second request was begun before the first was answered")
-
-
-_LARGE = float(np.finfo(np.float32).max) * 0.99
-
-
-@pytest.mark.parametrize(
-    "request_",
-    [
-        attend_request(spread=1e20),
-        attend_request(options=Options(scale=1e38), spread=100.0),
-        attend_request(
-            masks=Masks(attn_bias=np.full((1, 1, 1, 5), _LARGE, np.float32)), spread=3e18
-        ),
-        attend_request(options=Options(softcap=1.0), spread=1e20),
-        attend_request(masks=Masks(kv_lengths=[0, 0]), spread=1e20),
-        layer_request(spread=1e38),
-    ],
-    ids=["scores", "scale", "bias", "before the softcap", "behind a mask", "projected heads"],
-)
-def test_scores_beyond_float32_are_refused(engine: Engine, request_: AttendRequest) -> None:
-    (answer,) = _answers(engine, request_)
-
-    assert _reason(answer) is Reason.SCORE_OVERFLOW
-
-
-@pytest.mark.parametrize("largest", [1e18, 1e19])
-def test_scores_that_only_might_overflow_are_looked_at_and_answered(
-    engine: Engine, largest: float
-) -> None:
-    # The bound on the scores is over float32, the scores are not: query and key are orthogonal.
-    request = attend_request(Dims(batch=1, heads=1, kv_heads=1, head_dim=2, query_len=1))
-    query = np.array([[[largest, 0.0]]], np.float32)
-    key = np.repeat(np.array([[[0.0, largest]]], np.float32), 5, axis=1)
-    request = replace(request, query=query, key=key, outputs=Outputs(weights=WeightRows()))
-
-    weights = _result(engine, request).weights
-
-    assert weights is not None
-    assert weights.tolist() == np.full((1, 1, 1, 5), 0.2, np.float32).tolist()
-
-
-def _layer_values(largest: float) -> AttendRequest:
-    request = layer_request()
-    return replace(request, value=np.full_like(request.value, largest))
-
-
-@pytest.mark.parametrize(
-    ("outputs", "what"),
-    [
-        (Outputs(), "the output"),
-        (Outputs(output=False, head_outputs=True), "a head output"),
-        (Outputs(output=False, projections=True), "a projected value"),
-    ],
-)
-def test_values_beyond_float32_are_refused_where_they_are_wanted(
-    engine: Engine, outputs: Outputs, what: str
-) -> None:
-    (answer,) = _answers(engine, replace(_layer_values(3e38), outputs=outputs))
-
-    assert _reason(answer) is Reason.VALUE_OVERFLOW
-    assert str(answer).startswith(f"{what} overflows float32")
-
-
-def test_values_beyond_float32_do_not_matter_where_only_weights_are_wanted(
-    engine: Engine,
-) -> None:
-    outputs = Outputs(output=False, weights=WeightRows())
-
-    result = _result(engine, replace(_layer_values(3e38), outputs=outputs))
-
-    plain = _result(engine, replace(_layer_values(1.0), outputs=outputs))
-    assert np.array_equal(result.tensors()["weights"], plain.tensors()["weights"])
 
 
 @pytest.mark.parametrize(
@@ -372,5 +283,5 @@ def test_a_model_that_is_not_what_its_manifest_says_is_not_taken(
     with pytest.raises(ModelUnusable, match=message) as unusable:
         engine.load(other, {**stages(projections), **files})
 
-    assert "\n" not in str(unusable.value)
-    assert math.isfinite(_result(engine, layer_request()).tensors()["output"].sum())
+    assert re.search(r"\n|\.cc|\.h:", str(unusable.value)) is None, "it tells of the sources"
+    assert math.isfinite(result_of(engine, layer_request()).tensors()["output"].sum())

@@ -11,9 +11,9 @@ from attention_server.domain.model import AttentionSettings, ModelKey, Window
 from attention_server.models.repository import BUILT_IN, FoundModel, RefusedModel, find_models
 from attention_service.manifest import FILE_NAME, MODEL_FILE, STAGE_FILES, Defaults, Manifest
 
-STAGES = {
+FILES = {
     name: onnx.ModelProto(ir_version=10, producer_name=name).SerializeToString()
-    for name in STAGE_FILES
+    for name in (MODEL_FILE, *STAGE_FILES)
 }
 
 
@@ -21,7 +21,7 @@ def write_model(root: Path, name: str, version: str = "1", **changes: Any) -> Pa
     """Writes what passes for a model until it is run."""
     directory = root / name / version
     directory.mkdir(parents=True)
-    for file, content in STAGES.items():
+    for file, content in FILES.items():
         (directory / file).write_bytes(content)
     fields: dict[str, Any] = {
         "name": name,
@@ -34,10 +34,7 @@ def write_model(root: Path, name: str, version: str = "1", **changes: Any) -> Pa
         "value_head_dim": 3,
         "defaults": Defaults(4, 2, 0.5, softcap=1.0, causal="upper_left", window_left=7),
         "opset": 23,
-        "files": {
-            MODEL_FILE: "0" * 64,
-            **{file: hashlib.sha256(content).hexdigest() for file, content in STAGES.items()},
-        },
+        "files": {file: hashlib.sha256(content).hexdigest() for file, content in FILES.items()},
         "source": {"family": "test"},
     }
     manifest = Manifest(**{**fields, **changes})
@@ -67,7 +64,7 @@ def test_model_is_what_its_manifest_says(tmp_path: Path) -> None:
     (model,) = find_models([tmp_path])
 
     assert isinstance(model, FoundModel)
-    assert model.stages == STAGES
+    assert model.files == FILES
     described = model.model
     assert (described.query_dim, described.key_dim, described.value_dim) == (12, 8, 6)
     assert (described.output_dim, described.head_dim, described.value_head_dim) == (10, 4, 3)
