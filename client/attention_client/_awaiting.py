@@ -12,12 +12,12 @@ from google.protobuf.message import Message
 
 from attention_client._attend import AttendCall
 from attention_client._call import Call
-from attention_client._channel import CHANNEL_OPTIONS, checked_address
+from attention_client._channel import channel_options, checked_address
 from attention_client._describe import GetModelCall, ListModelsCall, ServerInfoCall
 from attention_client._methods import described_as
 from attention_client._retry import RetryPolicy
 from attention_client._session import Session, seconds
-from attention_client.errors import ClientClosedError
+from attention_client.errors import ClientClosedError, RequestCancelledError
 from attention_service.v1 import attention_pb2_grpc
 
 __all__ = ["AsyncAttentionClient"]
@@ -43,7 +43,7 @@ class AsyncAttentionClient:
     """Asks an attention server, and awaits its answers. It belongs to one event loop.
 
     Args:
-        address: "host:port" or "unix:path".
+        address: "host:port" of the server; "unix:path" where a proxy listens on a socket.
         timeout: Seconds that a call has, retries included, where it names no timeout itself.
         retry: When to try again where no server answers; None for never.
 
@@ -74,7 +74,10 @@ class AsyncAttentionClient:
     """Returns the server's version, execution providers and limits."""
 
     async def close(self) -> None:
-        """Closes the connection; calls under way are cancelled."""
+        """Closes the connection; calls under way end in ``RequestCancelledError``.
+
+        A task that is itself cancelled still ends in ``asyncio.CancelledError``.
+        """
         await self._transport.close()
 
     async def __aenter__(self) -> AsyncAttentionClient:
@@ -102,9 +105,22 @@ class _AwaitingTransport:
         if self._closed:
             raise ClientClosedError("the client is closed")
         if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(self._address, options=CHANNEL_OPTIONS)
+            self._channel = grpc.aio.insecure_channel(
+                self._address, options=channel_options(self._address)
+            )
             self._stub = attention_pb2_grpc.AttentionServiceStub(self._channel)
-        return await getattr(self._stub, rpc)(request, timeout=timeout)
+        call = getattr(self._stub, rpc)(request, timeout=timeout)
+        answer = asyncio.ensure_future(call)
+        # gRPC's close() cancels the calls, which looks like a cancelled task to whoever awaits one.
+        # gather keeps the two apart: it is cancelled only with the task.
+        try:
+            await asyncio.gather(answer, return_exceptions=True)
+        except asyncio.CancelledError:
+            call.cancel()  # answer may not have started, then nothing else tells the call
+            raise
+        if answer.cancelled() and self._closed:
+            raise RequestCancelledError("the client was closed meanwhile", code="CANCELLED")
+        return answer.result()
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from attention_client._attend import AttendCall
 from attention_client._call import Call
-from attention_client._channel import CHANNEL_OPTIONS, checked_address
+from attention_client._channel import channel_options, checked_address
 from attention_client._describe import GetModelCall, ListModelsCall, ServerInfoCall
 from attention_client._methods import described_as
 from attention_client._retry import RetryPolicy
@@ -43,7 +43,7 @@ class AttentionClient:
     """Asks an attention server, and blocks until it answers. Threads may share one client.
 
     Args:
-        address: "host:port" or "unix:path".
+        address: "host:port" of the server; "unix:path" where a proxy listens on a socket.
         timeout: Seconds that a call has, retries included, where it names no timeout itself.
         retry: When to try again where no server answers; None for never.
 
@@ -93,14 +93,19 @@ class _BlockingTransport:
     """Coroutines that never suspend: they block."""
 
     def __init__(self, address: str) -> None:
-        self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._channel = grpc.insecure_channel(address, options=channel_options(address))
         self._stub = attention_pb2_grpc.AttentionServiceStub(self._channel)
         self._closed = False
 
     async def send(self, rpc: str, request: Message, *, timeout: float) -> Any:
         if self._closed:
             raise ClientClosedError("the client is closed")
-        return getattr(self._stub, rpc)(request, timeout=timeout)
+        try:
+            return getattr(self._stub, rpc)(request, timeout=timeout)
+        except ValueError:  # gRPC's, where another thread closed the channel since the line above
+            if not self._closed:
+                raise
+        raise ClientClosedError("the client is closed")  # here: the user sees no ValueError of gRPC
 
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)  # noqa: ASYNC251  # no event loop runs this

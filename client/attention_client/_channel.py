@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 _MIB = 2**20
 
-CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
+_OPTIONS: tuple[tuple[str, int], ...] = (
     # The server's limit decides what is too large, and says so before it computes.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -20,6 +22,13 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 5_000),
 )
+# A proxy's localhost is another machine. For all other addresses gRPC follows the environment.
+_NO_PROXY = ("grpc.enable_http_proxy", 0)
+
+
+def channel_options(address: str) -> tuple[tuple[str, int], ...]:
+    """Returns the options of a channel to that address."""
+    return (*_OPTIONS, _NO_PROXY) if _is_on_this_machine(address) else _OPTIONS
 
 
 def checked_address(address: str) -> str:
@@ -32,3 +41,20 @@ def checked_address(address: str) -> str:
     if is_url or ":" not in address:
         raise ValueError(f"address must be 'host:port' or 'unix:path', not {address!r}")
     return address
+
+
+def _is_on_this_machine(address: str) -> bool:
+    """Returns whether it is a loopback address or a unix socket."""
+    scheme, _, target = address.partition(":")
+    if scheme in ("unix", "unix-abstract"):
+        return True
+    if scheme not in ("dns", "ipv4", "ipv6"):
+        target = address
+    target = target.rpartition("/")[2]  # "dns:///host:port" and "dns://resolver/host:port" too
+    host = target[1:].partition("]")[0] if target.startswith("[") else target.partition(":")[0]
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False

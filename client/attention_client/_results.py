@@ -168,6 +168,8 @@ def _decoded(message: pb.AttendResponse, name: str) -> Any:
     if not message.HasField(name):  # type: ignore[arg-type]  # a literal in the stubs
         return None
     try:
-        return tensor.decode(getattr(message, name))
+        array = tensor.decode(getattr(message, name))
     except tensor.TensorError as error:
         raise ProtocolError(f"the answer's {name} is no tensor: {error}") from error
+    array.flags.writeable = False  # what was widened is a copy, and would be writable
+    return array

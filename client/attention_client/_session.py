@@ -30,7 +30,12 @@ class Transport(Protocol):
     """All that differs between the clients: how to wait."""
 
     async def send(self, rpc: str, request: Message, *, timeout: float) -> Any:
-        """Returns the message that answers; raises grpc.RpcError."""
+        """Returns the message that answers.
+
+        Raises:
+            grpc.RpcError: What the server, or gRPC itself, says went wrong.
+            AttentionError: The client is closed, or was closed meanwhile.
+        """
 
     async def sleep(self, seconds: float) -> None:
         """Returns after that time."""

@@ -15,6 +15,10 @@ from attention_service.reasons import Reason
 __all__ = ["AttnMaskKeywords", "from_torch_attn_mask", "from_torch_key_padding_mask"]
 
 
+_LOWEST_BFLOAT16 = np.array(0xFF7F0000, np.uint32).view(np.float32)
+"""-3.3895314e38, torch.finfo(torch.bfloat16).min."""
+
+
 class AttnMaskKeywords(TypedDict, total=False):
     """The keyword of ``attend`` that says what an attn_mask says."""
 
@@ -60,21 +64,27 @@ def from_torch_attn_mask(attn_mask: Array, *, num_heads: int | None = None) -> A
     ``torch.nn.functional.scaled_dot_product_attention`` is the other way round: that one is
     ``attend_mask`` as it is.
 
+    In masks made with ``torch.finfo(dtype).min`` that number means "may not attend". ``attn_bias``
+    knows it of float32 only, so here the lowest finite number of the mask's own dtype becomes
+    -inf: give the mask in the dtype in which it was made.
+
     Args:
         attn_mask: Bool, true where a query may not attend, or float, added to the scores;
-            [query_len, kv_len] or [batch * num_heads, query_len, kv_len].
+            [query_len, kv_len] or [batch * num_heads, query_len, kv_len]. A bfloat16 tensor of
+            torch may come as it is.
         num_heads: Query heads, needed for three dimensions.
 
     Returns:
         ``{"attend_mask": ...}`` for booleans, true where a query may attend, or
-        ``{"attn_bias": ...}`` for floats; [query_len, kv_len] or
-        [batch, num_heads, query_len, kv_len].
+        ``{"attn_bias": ...}`` for floats, -inf where a query may not attend; [query_len, kv_len]
+        or [batch, num_heads, query_len, kv_len].
 
     Raises:
         InvalidRequestError: Neither booleans nor floats, or a shape that does not fit.
     """
     argument = "attn_mask"
-    array = _arrays.as_array(argument, attn_mask)
+    widened = _widened(attn_mask)
+    array = _arrays.as_array(argument, attn_mask if widened is None else widened)
     if array.ndim == 3:
         array = _by_heads(argument, array, num_heads)
     elif array.ndim != 2:
@@ -87,7 +97,7 @@ def from_torch_attn_mask(attn_mask: Array, *, num_heads: int | None = None) -> A
     if array.dtype == np.bool_:
         return {"attend_mask": np.logical_not(array)}
     if array.dtype.kind == "f" or array.dtype.name == "bfloat16":
-        return {"attn_bias": array}
+        return {"attn_bias": _forbidding(array, was_bfloat16=widened is not None)}
     raise refusal(
         argument,
         f"must be boolean, true where a query may not attend, or float, not {array.dtype}",
@@ -106,3 +116,18 @@ def _by_heads(argument: str, array: NDArray[Any], num_heads: int | None) -> NDAr
             Reason.INVALID_SHAPE,
         )
     return array.reshape(rows // num_heads, num_heads, query_len, kv_len)
+
+
+def _widened(attn_mask: Any) -> Any:
+    """Returns a bfloat16 tensor of torch as float32, for numpy reads none; None for all else."""
+    is_bfloat16 = str(getattr(attn_mask, "dtype", None)) == "torch.bfloat16"
+    return attn_mask.float() if is_bfloat16 else None
+
+
+def _forbidding(array: NDArray[Any], *, was_bfloat16: bool) -> NDArray[Any]:
+    """Returns the bias with -inf in place of the lowest finite number of the mask's dtype."""
+    number = array.dtype.type
+    # numpy's finfo does not know the bfloat16 of ml_dtypes, nextafter does.
+    lowest = _LOWEST_BFLOAT16 if was_bfloat16 else np.nextafter(number("-inf"), number(0))
+    forbidding: NDArray[Any] = np.where(array <= lowest, number("-inf"), array)
+    return forbidding

@@ -198,7 +198,6 @@ CLASS_BY_REASON: Mapping[Reason, type[AttentionError]] = MappingProxyType(
         Reason.LENGTH_LIMIT: LimitExceededError,
         Reason.WORK_LIMIT: LimitExceededError,
         Reason.ANSWER_LIMIT: LimitExceededError,
-        Reason.REQUEST_LIMIT: LimitExceededError,
         Reason.MODEL_NOT_FOUND: ModelNotFoundError,
         Reason.VERSION_NOT_FOUND: ModelNotFoundError,
         Reason.QUEUE_FULL: ServerBusyError,

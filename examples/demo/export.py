@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors.torch import load_file
@@ -16,12 +17,12 @@ from .character_model import HEAD_DIM, HEADS, WIDTH
 BUILT_IN = Path("server/attention_server/models/built_in")  # the models inside the server package
 
 
-def main() -> None:
+def main(command_line: Sequence[str] | None = None) -> None:
     """Exports, verifies and writes ``<models>/demo/1/``."""
     parser = argparse.ArgumentParser(prog="python -m examples.demo.export", description=__doc__)
     parser.add_argument("--weights", type=Path, default=Path(__file__).parent)
     parser.add_argument("--models", type=Path, default=BUILT_IN)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(command_line)
 
     layer = MultiHeadAttention(WIDTH, HEADS, head_dim=HEAD_DIM)
     layer.load_state_dict(load_file(arguments.weights / "attention.safetensors"))

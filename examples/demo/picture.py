@@ -31,19 +31,20 @@ def draw_heads(
 ) -> None:
     """Writes a PNG with a row of heat maps a name: each head, then the mean of the heads.
 
-    Each row is weights float32 [heads, query_len, kv_len] and visible bool [query_len, kv_len].
-    One colour scale holds for the whole picture, so that every two cells compare.
+    Each row is weights float32 [heads + 1, query_len, kv_len], the mean last, and visible bool
+    [query_len, kv_len]. One colour scale holds for the whole picture, so that every two cells
+    compare.
     """
     # matplotlib's own font has no Chinese characters.
     font = FontProperties(fname=str(sans_path()))
-    heads = next(iter(rows.values()))[0].shape[0]
-    figure = Figure(figsize=(3.1 * (heads + 1) + 1.2, 3.3 * len(rows) + 0.3))
+    maps = len(next(iter(rows.values()))[0])
+    figure = Figure(figsize=(3.1 * maps + 1.2, 3.3 * len(rows) + 0.3))
     # By hand, as matplotlib's own layouts take longer than drawing.
     figure.subplots_adjust(left=0.06, right=0.93, top=0.95, bottom=0.08, wspace=0.12, hspace=0.2)
-    axes = figure.subplots(len(rows), heads + 1, squeeze=False)
+    axes = figure.subplots(len(rows), maps, squeeze=False)
+    titles = [*(f"head {head}" for head in range(maps - 1)), "mean of the heads"]
     for line, (name, (weights, visible)) in zip(axes, rows.items(), strict=True):
-        titles = [f"head {head}" for head in range(heads)] + ["mean of the heads"]
-        for axis, title, matrix in zip(line, titles, [*weights, weights.mean(axis=0)], strict=True):
+        for axis, title, matrix in zip(line, titles, weights, strict=True):
             _draw(axis, matrix, visible, tokens, font)
             axis.set_title(title, fontproperties=font, fontsize=13, color=INK)
         line[0].set_ylabel(f"{name}\n\nquery", fontproperties=font, fontsize=13, color=INK)

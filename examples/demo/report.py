@@ -1,6 +1,7 @@
-"""The five parts of the demo: each asks the server once or twice and shows what it answers.
+"""The five parts of the demo: each asks the server and shows what it answers.
 
-Every figure shown is the server's. What numpy computes here, it computes to check the server.
+Every score, weight and head output shown is the server's, the mean of the heads included. numpy
+adds them up, and computes them again to check the server.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
 
-from attention_client import AttentionClient
+from attention_client import AttentionClient, WeightsSpec
 
 from .terminal import bar_table, heat_table, score_table
 from .text import CharacterEmbedding
@@ -49,7 +50,8 @@ class Report:
         scores, weights = _of(answer.scores), _of(answer.weights)  # [heads, query, kv]
         head_outputs = _of(answer.head_outputs)  # [heads, query_len, value_head_dim]
         heads = range(len(weights))
-        mean = weights[:, place].mean(axis=0)  # [kv_len]
+        means = self._mean(embedded)  # [1, query_len, kv_len]
+        mean = means[0, place]  # [kv_len]
 
         self._title(1, f"What {sentence[place]} attends to in {sentence}")
         self._say("[b]Similarity[/b]  score = scale · (q · k), for each head")
@@ -61,6 +63,11 @@ class Report:
         columns = {f"head {h}": weights[h, place] for h in heads}
         self._show(bar_table(sentence, {**columns, "mean": mean}))
         self._check_sums(weights)
+        self._check_close(
+            "the mean of the heads in float64 is the mean served",
+            _double(weights).mean(axis=0, keepdims=True),
+            means,
+        )
 
         self._say("[b]Weighted sum[/b]  head output = Σ weight · v, the first of its numbers")
         recomputed = _double(weights) @ _double(value)
@@ -78,9 +85,8 @@ class Report:
     def causal_mask(self, sentence: str, place: int) -> None:
         """Shows the weights of the character at ``place`` with and without the causal mask."""
         embedded, _ = self._embedding.embed(sentence)
-        free = _of(self._client.attend(MODEL, embedded, weights=True).weights)
-        answer = self._client.attend(MODEL, embedded, weights=True, causal="lower_right")
-        causal = _of(answer.weights)  # [heads, query_len, kv_len]
+        free = self._heads_and_mean(embedded)  # [heads + 1, query_len, kv_len]
+        causal = self._heads_and_mean(embedded, causal="lower_right")
         everything = np.ones(len(sentence), np.bool_)
         past = np.arange(len(sentence)) <= place
 
@@ -91,15 +97,16 @@ class Report:
         self._show(heat_table(sentence, rows[:-1]))
         later = np.triu(np.ones(free.shape[-2:], np.bool_), 1)
         self._check("the weight on every later character is exactly 0", not causal[:, later].any())
-        moved = float(free[:, place, ~past].sum(axis=-1).mean())
-        self._say(f"Without the mask {sentence[place]} spends {moved:.0%} on what comes later.")
+        moved = float(free[-1, place, ~past].sum())
+        self._say(f"Without the mask {sentence[place]} spends {moved:.0%} on later characters.")
 
     def padded_batch(self, longer: str, shorter: str) -> None:
         """Shows that padding gets no weight and changes no answer."""
         embedded, lengths = self._embedding.embed(longer, shorter)  # [2, longest, width]
-        answer = self._client.attend(MODEL, embedded, kv_lengths=lengths.tolist(), weights=True)
+        places = {"kv_lengths": lengths.tolist()}
+        weights = self._heads_and_mean(embedded, sequence=1, **places)
+        batched = self._client.attend(MODEL, embedded, **places)
         alone = self._client.attend(MODEL, self._embedding.embed(shorter)[0])
-        weights, output = _of(answer.weights, 1), _of(answer.output, 1)
         end = len(shorter)
         real = np.arange(len(longer)) < end
         tokens = [*shorter, *"␣" * (len(longer) - end)]
@@ -111,37 +118,54 @@ class Report:
         on_padding = weights[:, :end, end:]
         total = float(on_padding.sum())
         self._check(f"the weight on padding is exactly 0; its sum is {total}", not on_padding.any())
-        self._check_close(f"{shorter} alone has the same output", output[:end], _of(alone.output))
+        output = _of(batched.output, 1)[:end]
+        self._check_close(f"{shorter} alone has the same output", output, _of(alone.output))
 
     def cross_attention(self, asking: str, asked: str) -> None:
         """Shows what each character of one sentence attends to in another."""
         query, _ = self._embedding.embed(asking)
         key, _ = self._embedding.embed(asked)
-        weights = _of(self._client.attend(MODEL, query, key, weights=True).weights)
-        mean = weights.mean(axis=0)  # [query_len, kv_len]
+        weights = self._heads_and_mean(query, key)  # [heads + 1, query_len, kv_len]
+        rows = zip(asking, weights[-1], strict=True)
         everything = np.ones(len(asked), np.bool_)
 
         self._title(4, f"Cross-attention: {asking} looks at {asked}")
         self._say("Rows are queries, columns are keys; the mean over the heads, in per cent")
-        self._show(heat_table(asked, [(c, mean[i], everything) for i, c in enumerate(asking)]))
-        self._check_sums(weights)
+        self._show(heat_table(asked, [(character, row, everything) for character, row in rows]))
+        self._check_sums(weights[:-1])
 
     def picture(self, sentence: str, path: Path) -> None:
         """Writes the heat maps of all heads, without and with the causal mask."""
         from .picture import draw_heads  # matplotlib takes a second: the text comes first
 
         embedded, _ = self._embedding.embed(sentence)
-        free = self._client.attend(MODEL, embedded, weights=True)
-        causal = self._client.attend(MODEL, embedded, weights=True, causal="lower_right")
+        free = self._heads_and_mean(embedded)
+        causal = self._heads_and_mean(embedded, causal="lower_right")
         everything = np.ones((len(sentence), len(sentence)), np.bool_)
 
         self._title(5, "All heads as one picture")
         rows = {
-            "no mask": (_of(free.weights), everything),
-            "causal mask": (_of(causal.weights), np.tril(everything)),
+            "no mask": (free, everything),
+            "causal mask": (causal, np.tril(everything)),
         }
         draw_heads(path, sentence, rows)
         self._say(f"Written to [b]{path}[/b]")
+
+    def _heads_and_mean(
+        self, query: Floats, key: Floats | None = None, *, sequence: int = 0, **places: Any
+    ) -> Floats:
+        """Returns the weights of each head, then of their mean: [heads + 1, query_len, kv_len]."""
+        answer = self._client.attend(MODEL, query, key, weights=True, output=False, **places)
+        mean = self._mean(query, key, sequence=sequence, **places)
+        return np.concatenate([_of(answer.weights, sequence), mean])
+
+    def _mean(
+        self, query: Floats, key: Floats | None = None, *, sequence: int = 0, **places: Any
+    ) -> Floats:
+        """Returns the mean of the heads' weights, taken by the server: [1, query_len, kv_len]."""
+        spec = WeightsSpec(average_heads=True)
+        answer = self._client.attend(MODEL, query, key, weights=spec, output=False, **places)
+        return _of(answer.weights, sequence)
 
     def _title(self, number: int, text: str) -> None:
         self._console.print()
@@ -180,9 +204,9 @@ def _double(tensor: Floats) -> Floats:
 
 
 def _by_head(*tensors: Floats) -> list[tuple[Any, ...]]:
-    """Returns (name, row, ...) for each head and for their mean; tensors are [heads, kv_len]."""
-    heads = [(f"head {h}", *rows) for h, rows in enumerate(zip(*tensors, strict=True))]
-    return [*heads, ("mean", *(rows.mean(axis=0) for rows in tensors))]
+    """Returns (name, row, ...) for each head and the mean; tensors are [heads + 1, kv_len]."""
+    names = [*(f"head {head}" for head in range(len(tensors[0]) - 1)), "mean"]
+    return list(zip(names, *tensors, strict=True))
 
 
 def _compared(served: Floats, recomputed: Floats) -> Table:

@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -27,13 +27,13 @@ HELD_OUT = 1_024  # sentences that training never sees
 Batch = tuple[Tensor, Tensor]  # ids [batch, length], lengths [batch]
 
 
-def main() -> None:
+def main(command_line: Sequence[str] | None = None) -> None:
     """Trains, prints the loss before and after, and writes weights, table and record."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m examples.demo.train", description=__doc__)
     parser.add_argument("--steps", type=int, default=3_000)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(command_line)
 
     started = time.monotonic()
     torch.manual_seed(arguments.seed)

@@ -45,7 +45,8 @@ def check_destination(models: Path, name: str, version: str, *, overwrite: bool)
 def write_model_directory(directory: Path, files: Mapping[str, bytes]) -> None:
     """Writes the files into the directory, in place of all that it held.
 
-    They are written beside it first, so that whoever reads finds the old version or the new one.
+    They are written beside it first, so that whoever reads finds a whole version or none: the old
+    one, the new one, or, in the moment between the two renames that replace one, neither.
 
     Raises:
         ExportError: The file system refused.

@@ -54,8 +54,6 @@ class Reason(str, Enum):
     """batch * heads * query_len * kv_len over what the server takes."""
     ANSWER_LIMIT = "ANSWER_LIMIT"
     """An answer larger than a message may be."""
-    REQUEST_LIMIT = "REQUEST_LIMIT"
-    """A request that alone is larger than all that may wait."""
 
     MODEL_NOT_FOUND = "MODEL_NOT_FOUND"
     """No model of this name."""

@@ -59,7 +59,7 @@ def encode(array: NDArray[Any]) -> pb.Tensor:
 
 
 def decode(tensor: pb.Tensor) -> NDArray[Any]:
-    """Returns the message as a read-only array; BFLOAT16 widened to float32, exactly.
+    """Returns the message as an array, a read-only view where it can be; BFLOAT16 as float32.
 
     Raises:
         TensorError: An unknown type, dimensions that are none, or data of another length.

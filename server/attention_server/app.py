@@ -23,7 +23,13 @@ from attention_server.edge.service import SERVICE_NAME, service
 from attention_server.edge.traffic import Traffic
 from attention_server.engine.engine import Engine, ModelUnusable
 from attention_server.engine.providers import load_runtime
-from attention_server.models.repository import BUILT_IN, FoundModel, RefusedModel, find_models
+from attention_server.models.repository import (
+    BUILT_IN,
+    FoundModel,
+    RefusedModel,
+    find_model_directories,
+    find_models,
+)
 from attention_server.scheduling.scheduler import Scheduler
 from attention_server.settings import Settings, SettingsError
 
@@ -120,7 +126,7 @@ class App:
         if not in_time:
             _log.warning("gave up what was in flight after %g s", self._settings.drain_seconds)
         if self._server is not None:
-            # Answers may still be on their way, and health may be watched without end.
+            # Health may be watched without end: that nobody waits for.
             await self._server.stop(_FAREWELL_SECONDS if in_time else None)
         await asyncio.to_thread(self._scheduler.close)
         self._executor.shutdown()
@@ -139,9 +145,10 @@ class App:
         )
 
     def _load_models(self) -> Iterator[Model]:
-        roots = [BUILT_IN] if self._settings.demo else []
-        if self._settings.models is not None:
-            roots.append(self._settings.models)
+        own = self._settings.models
+        roots = [*([BUILT_IN] if self._settings.demo else []), *([own] if own else [])]
+        if own and not any(find_model_directories(own)):
+            _log.warning("no model in %s: it must hold <name>/<version>/manifest.json", own)
         for found in find_models(roots):
             if isinstance(found, RefusedModel):
                 _log.error("model %s is not served: %s", found.name, found.reason)

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from attention_server.app import App
@@ -23,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     # gRPC's core writes lines of its own on what we say in ours, a taken port say.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    signal.signal(signal.SIGTERM, _stop_starting)
+    signal.signal(signal.SIGINT, _stop_starting)
     try:
         from attention_server.app import App
         from attention_server.engine.providers import EngineUnavailable
@@ -41,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s"
     )
+    # It logs a traceback where a caller goes away just as its answer is sent.
+    logging.getLogger("grpc._cython.cygrpc").setLevel(logging.CRITICAL)
     try:
         asyncio.run(_serve(App(settings)))
     except (EngineUnavailable, SettingsError) as error:
@@ -57,6 +61,11 @@ async def _serve(app: App) -> None:
     await stop.wait()
     logging.getLogger(__name__).info("draining")
     await app.drain()
+
+
+def _stop_starting(number: int, frame: object) -> NoReturn:
+    """Ends a server that does not serve yet, at once and without a traceback."""
+    sys.exit(128 + number)
 
 
 def _fail(message: str, status: int) -> int:

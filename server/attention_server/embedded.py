@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Coroutine
 from pathlib import Path
 from types import TracebackType
+from typing import Any, TypeVar
 
 from attention_server.app import App
 from attention_server.settings import Settings
 
 __all__ = ["EmbeddedServer"]
+
+_T = TypeVar("_T")
 
 
 class EmbeddedServer:
@@ -22,8 +26,6 @@ class EmbeddedServer:
         **settings: Any other of ``attention_server.settings.Settings``.
 
     Raises:
-        EngineUnavailable: ONNX Runtime is missing.
-        SettingsError: The address cannot be listened on.
         pydantic.ValidationError: Settings that make no sense.
     """
 
@@ -31,23 +33,37 @@ class EmbeddedServer:
         self, models: Path | str | None = None, *, listen: str = "127.0.0.1:0", **settings: object
     ) -> None:
         self._settings = Settings.model_validate({"models": models, "listen": listen, **settings})
+        self._running: _Running | None = None
         self.address = ""
         """Where the server listens, "127.0.0.1:50051" say."""
 
-    def __enter__(self) -> EmbeddedServer:
-        """Starts serving."""
-        # Not before: a server that is never started leaves no thread and no event loop behind.
-        self._app = App(self._settings)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="attention-server")
-        self._thread.start()
+    def start(self) -> EmbeddedServer:
+        """Starts serving, until ``close``: where no ``with`` block fits, across notebook cells say.
+
+        Raises:
+            RuntimeError: It serves already.
+            EngineUnavailable: ONNX Runtime is missing.
+            SettingsError: The address cannot be listened on.
+        """
+        if self._running is not None:
+            raise RuntimeError("this server serves already")
+        self._running = _Running(App(self._settings))
         try:
-            starting = asyncio.run_coroutine_threadsafe(self._app.start(), self._loop)
-            self.address = starting.result()
+            self.address = self._running.in_loop(self._running.app.start())
         except BaseException:
-            self._end()
+            self.close()
             raise
         return self
+
+    def close(self) -> None:
+        """Drains and stops; a server that does not serve is left as it is."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.end()
+
+    def __enter__(self) -> EmbeddedServer:
+        """Starts serving."""
+        return self.start()
 
     def __exit__(
         self,
@@ -56,10 +72,28 @@ class EmbeddedServer:
         traceback: TracebackType | None,
     ) -> None:
         """Drains and stops."""
-        self._end()
+        self.close()
 
-    def _end(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._app.drain(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+
+class _Running:
+    """A server in an event loop of its own, in a thread of its own."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self._loop = asyncio.new_event_loop()
+        # A daemon: a server that was never closed does not keep the process from ending.
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="attention-server", daemon=True
+        )
+        self._thread.start()
+
+    def in_loop(self, work: Coroutine[Any, Any, _T]) -> _T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def end(self) -> None:
+        try:
+            self.in_loop(self.app.drain())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -15,7 +16,8 @@ from attention_server import EmbeddedServer
 from attention_service import tensor
 from attention_service.v1 import attention_pb2 as pb
 from tests.integration.gate import Gate
-from tests.integration.programs import ServerProcess
+from tests.integration.programs import PATIENCE_SECONDS, ServerProcess
+from tests.integration.relay import Relay
 from tests.messages import floats, sdpa
 from tests.wire import SERVICE, Refusal, Wire, refusal_of
 
@@ -173,3 +175,24 @@ def test_what_is_not_done_within_the_grace_period_is_given_up(
     assert codes == {grpc.StatusCode.UNAVAILABLE}
     assert len(gate.reached) == 1
     assert "gave up what was in flight" in caplog.text
+
+
+def test_an_answer_on_its_way_arrives_whole() -> None:
+    with (
+        ServerProcess("--drain-seconds", "300", "--no-demo") as server,
+        Relay(server.address) as relay,
+        Wire(relay.address) as wire,
+    ):
+        pairs = sdpa(query=floats(1, 2048, 2), key=None, value=None)
+        pairs.outputs.weights.SetInParent()  # 32 MiB, more than sockets hold
+        call = wire.begin("Attend", pairs)
+        assert relay.holds.wait(PATIENCE_SECONDS)
+
+        server.terminate()
+        with pytest.raises(subprocess.TimeoutExpired):
+            server.process.wait(3)  # it would not need a moment if it did not wait for the caller
+        relay.release()
+
+        answer = pb.AttendResponse.FromString(call.result())
+        assert len(answer.weights.data) == 4 * 2 * 2048 * 2048
+        assert server.wait() == 0

@@ -45,6 +45,28 @@ def test_threads_end_with_the_block() -> None:
     assert threads() == before
 
 
+def test_server_starts_and_closes_without_a_block() -> None:
+    server = EmbeddedServer(demo=False).start()
+    with AttentionClient(server.address) as client:
+        assert client.server_info().version
+
+    server.close()
+    server.close()
+    with (
+        AttentionClient(server.address, retry=None) as client,
+        pytest.raises(ServerUnavailableError),
+    ):
+        client.server_info()
+
+
+def test_server_that_serves_is_not_started_again() -> None:
+    with EmbeddedServer(demo=False) as server:
+        with pytest.raises(RuntimeError, match="serves already"):
+            server.start()
+        with AttentionClient(server.address) as client:
+            assert client.server_info().version
+
+
 def test_two_servers_are_two() -> None:
     with (
         EmbeddedServer(demo=False, max_batch=1) as one,

@@ -55,7 +55,7 @@ def build_parser(*, default_server: str) -> argparse.ArgumentParser:
         "--server",
         metavar="ADDRESS",
         default=default_server,
-        help="host:port or unix:path (default: %(default)s)",
+        help="host:port (default: %(default)s)",
     )
     group.add_argument(
         "--timeout",

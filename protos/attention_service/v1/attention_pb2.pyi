@@ -1540,11 +1540,13 @@ class Limits(_message.Message):
     batch: _builtins.int
     """Largest batch."""
     length: _builtins.int
-    """Longest query and key."""
+    """Longest query and key, and longest list of heads or queries."""
     work: _builtins.int
     """Most rows times keys of one request: batch * heads * query_len * kv_len."""
     stream_bytes: _builtins.int
-    """Largest request or answer on a stream, all chunks together, bytes."""
+    """Largest request or answer on a stream, all chunks together, and largest tensor over all heads,
+    in FLOAT32, bytes.
+    """
     def __init__(
         self,
         *,

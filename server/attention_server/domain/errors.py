@@ -55,9 +55,12 @@ class InvalidRequest(RequestError):
     MAX_VIOLATIONS: ClassVar[int] = 16
 
     def __init__(self, reason: Reason, *violations: Violation) -> None:
-        first, more = violations[0], len(violations) - 1
+        first = violations[0]
         message = f"{first.field}: {first.description}" if first.field else first.description
-        super().__init__(reason, message + (f" (and {more} more)" if more else ""))
+        others = len(violations) - 1
+        if others:
+            message += " (and more)" if others >= self.MAX_VIOLATIONS else f" (and {others} more)"
+        super().__init__(reason, message)
         self.violations = violations[: self.MAX_VIOLATIONS]
 
     @classmethod

@@ -11,7 +11,7 @@ from attention_server.domain.model import AttentionSettings, Model
 from attention_server.domain.request import Outputs, Rows, Sizes
 from attention_service.reasons import Reason
 
-__all__ = ["Limits", "answer_shapes"]
+__all__ = ["Limits", "answer_shapes", "head_shapes"]
 
 _ALWAYS_4_BYTES = ("weight_key_indices", "log_sum_exp")  # INT32 and FLOAT32
 _AROUND_TENSORS = 4096  # names, shapes and settings of an answer take less
@@ -52,6 +52,28 @@ class Limits:
                 "send fewer queries a request",
             )
 
+    def check_entries(self, field: str, count: int) -> None:
+        """Refuses a longer list of heads or queries than any query is long."""
+        if count > self.length:
+            raise _exceeded(
+                Reason.LENGTH_LIMIT, field, f"at most {self.length} entries, not {count}"
+            )
+
+    def check_heads(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Refuses heads that no answer, on a stream or not, could hold; all are computed.
+
+        Args:
+            shapes: As ``head_shapes`` returns them.
+        """
+        for name, shape in shapes.items():
+            if 4 * math.prod(shape) > self.stream_bytes:
+                raise _exceeded(
+                    Reason.WORK_LIMIT,
+                    "",
+                    f"{name} {list(shape)} would take {4 * math.prod(shape)} bytes, at most "
+                    f"{self.stream_bytes} are allowed; send fewer or shorter sequences",
+                )
+
     def check_answer(self, shapes: Mapping[str, tuple[int, ...]], item_bytes: int) -> None:
         """Refuses an answer that no message holds.
 
@@ -78,9 +100,8 @@ def answer_shapes(
 ) -> dict[str, tuple[int, ...]]:
     """Returns the shape of each tensor in an answer, by its name in the contract."""
     batch, query_len, kv_len = sizes[:3]
-    heads, kv_heads = settings.num_heads, settings.num_kv_heads
-    head_dim = model.head_dim or sizes.query_dim // heads
-    value_head_dim = model.value_head_dim or sizes.value_dim // kv_heads
+    heads = settings.num_heads
+    all_heads = head_shapes(settings, model, sizes)
 
     def rows(selected: Rows) -> tuple[int, int, int]:
         return (
@@ -91,7 +112,8 @@ def answer_shapes(
 
     shapes: dict[str, tuple[int, ...]] = {}
     if outputs.output:
-        shapes["output"] = (batch, query_len, model.output_dim or heads * value_head_dim)
+        joined = heads * all_heads["head_outputs"][-1]
+        shapes["output"] = (batch, query_len, model.output_dim or joined)
     if outputs.weights is not None:
         _, selected, queries = rows(outputs.weights)
         selected = 1 if outputs.weights.average_heads else selected
@@ -101,14 +123,28 @@ def answer_shapes(
     if outputs.scores is not None:
         shapes["scores"] = (*rows(outputs.scores), kv_len)
     if outputs.projections:
-        shapes["query_heads"] = (batch, heads, query_len, head_dim)
-        shapes["key_heads"] = (batch, kv_heads, kv_len, head_dim)
-        shapes["value_heads"] = (batch, kv_heads, kv_len, value_head_dim)
+        shapes |= {name: all_heads[name] for name in ("query_heads", "key_heads", "value_heads")}
     if outputs.head_outputs:
-        shapes["head_outputs"] = (batch, heads, query_len, value_head_dim)
+        shapes["head_outputs"] = all_heads["head_outputs"]
     if outputs.log_sum_exp:
         shapes["log_sum_exp"] = (batch, heads, query_len)
     return shapes
+
+
+def head_shapes(
+    settings: AttentionSettings, model: Model, sizes: Sizes
+) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of projections and head outputs, by their names in the contract."""
+    batch, query_len, kv_len = sizes[:3]
+    heads, kv_heads = settings.num_heads, settings.num_kv_heads
+    head_dim = model.head_dim or sizes.query_dim // heads
+    value_head_dim = model.value_head_dim or sizes.value_dim // kv_heads
+    return {
+        "query_heads": (batch, heads, query_len, head_dim),
+        "key_heads": (batch, kv_heads, kv_len, head_dim),
+        "value_heads": (batch, kv_heads, kv_len, value_head_dim),
+        "head_outputs": (batch, heads, query_len, value_head_dim),
+    }
 
 
 def _exceeded(reason: Reason, field: str, description: str) -> LimitExceeded:

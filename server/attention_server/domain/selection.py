@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,9 @@ class TopWeights(NamedTuple):
     key_indices: NDArray[np.int32]  # as weights; -1, with weight 0, beyond the keys in sight
 
 
+_RowsT = TypeVar("_RowsT", Float32Array, NDArray[np.int32])
+
+
 class WeightGatherer:
     """Gathers selected weights: first heads and queries, then the mean, then the largest.
 
@@ -65,16 +68,17 @@ class WeightGatherer:
     """
 
     def __init__(self, rows: WeightRows, request: AttendRequest) -> None:
-        self._rows = rows
         self._num_heads = request.settings.num_heads
-        self._selected = self._num_heads if rows.heads is None else len(rows.heads)
-        queries = request.query_len if rows.query_indices is None else len(rows.query_indices)
-        heads = 1 if rows.average_heads else self._selected
-        shape = (request.batch, heads, queries, rows.top_k or request.kv_len)
-        self._rows_as_they_are: RowGatherer | None = None
+        self._as_they_are: RowGatherer | None = None
         if not rows.average_heads and not rows.top_k:
-            self._rows_as_they_are = RowGatherer(rows, request)
+            self._as_they_are = RowGatherer(rows, request)
             return
+        # A head or query may be asked for many times over: it is reduced once, and repeated after.
+        self._heads = _Distinct.of(rows.heads, self._num_heads)
+        self._queries = _Distinct.of(rows.query_indices, request.query_len)
+        self._average, self._top_k = rows.average_heads, rows.top_k
+        heads = 1 if rows.average_heads else len(self._heads.indices)
+        shape = (request.batch, heads, len(self._queries.indices), rows.top_k or request.kv_len)
         self._weights = np.empty(shape, np.float32)
         self._key_indices = np.empty(shape, np.int32) if rows.top_k else None
         self._head_sum: Float32Array | None = None
@@ -85,37 +89,47 @@ class WeightGatherer:
 
         ``in_sight`` broadcasts to the weights; None for all.
         """
-        if self._rows_as_they_are is not None:
-            self._rows_as_they_are.put(block, weights)
+        if self._as_they_are is not None:
+            self._as_they_are.put(block, weights)
             return
-        to_heads, from_heads = _within(self._rows.heads, block.heads)
-        to_queries, from_queries = _within(self._rows.query_indices, block.queries)
+        to_heads, from_heads = _within(self._heads.indices, block.heads)
+        to_queries, from_queries = _within(self._queries.indices, block.queries)
         if not _size(to_queries):
             return
         selection = _cross(from_heads, from_queries)
         part = weights[selection]
         sight = None if in_sight is None else np.broadcast_to(in_sight, weights.shape)[selection]
-        if self._rows.average_heads:
-            self._accumulate(part, sight)
+        if self._average:
+            self._accumulate(part, sight, self._heads.counts[to_heads])
             if block.heads.stop < self._num_heads:
                 return
-            part, sight, to_heads = *self._mean(), slice(0, 1)
+            part, sight = self._mean()
+            to_heads = slice(0, 1)
         target = _cross(to_heads, to_queries)
         if self._key_indices is None:
             self._weights[block.batch][target] = part
             return
-        top = largest_weights(part, sight, self._rows.top_k)
+        top = largest_weights(part, sight, self._top_k)
         self._weights[block.batch][target] = top.weights
         self._key_indices[block.batch][target] = top.key_indices
 
     def result(self) -> tuple[Float32Array, NDArray[np.int32] | None]:
         """Returns the weights, and the key index of each with top_k, once every block was put."""
-        if self._rows_as_they_are is not None:
-            return self._rows_as_they_are.result(), None
-        return self._weights, self._key_indices
+        if self._as_they_are is not None:
+            return self._as_they_are.result(), None
+        weights, key_indices = self._repeated(self._weights), self._key_indices
+        return weights, None if key_indices is None else self._repeated(key_indices)
 
-    def _accumulate(self, part: Float32Array, sight: BoolArray | None) -> None:
-        total = part.sum(axis=1, keepdims=True)
+    def _repeated(self, rows: _RowsT) -> _RowsT:
+        if self._heads.order is not None and not self._average:
+            rows = rows[:, self._heads.order]
+        return rows if self._queries.order is None else rows[:, :, self._queries.order]
+
+    def _accumulate(
+        self, part: Float32Array, sight: BoolArray | None, counts: NDArray[np.intp]
+    ) -> None:
+        times = counts.astype(np.float32)[:, None, None]
+        total = (part * times).sum(axis=1, keepdims=True)
         self._head_sum = total if self._head_sum is None else self._head_sum + total
         if sight is not None:
             seen: BoolArray = np.logical_or.reduce(sight, axis=1, keepdims=True)
@@ -123,9 +137,27 @@ class WeightGatherer:
 
     def _mean(self) -> tuple[Float32Array, BoolArray | None]:
         assert self._head_sum is not None, "no block was put"
-        mean, sight = self._head_sum / np.float32(self._selected), self._head_sight
+        mean, sight = self._head_sum / np.float32(self._heads.counts.sum()), self._head_sight
         self._head_sum, self._head_sight = None, None
         return mean, sight
+
+
+class _Distinct(NamedTuple):
+    """Indices without their repeats."""
+
+    indices: NDArray[np.intp]
+    """Each once, ascending."""
+    counts: NDArray[np.intp]
+    """How often each was given."""
+    order: NDArray[np.intp] | None
+    """Where each that was given stands in ``indices``; None where they are the same list."""
+
+    @classmethod
+    def of(cls, given: NDArray[np.intp] | None, size: int) -> _Distinct:
+        if given is None:
+            return cls(np.arange(size), np.ones(size, np.intp), None)
+        indices, order, counts = np.unique(given, return_inverse=True, return_counts=True)
+        return cls(indices, counts, order)
 
 
 def largest_weights(weights: Float32Array, in_sight: BoolArray | None, top_k: int) -> TopWeights:

@@ -13,6 +13,7 @@ from grpc import aio
 from attention_server.domain.catalog import Catalog
 from attention_server.domain.errors import NotBuilt
 from attention_server.domain.limits import Limits
+from attention_server.domain.request import AttendResult
 from attention_server.edge.decode import Decoded, decode
 from attention_server.edge.encode import encode_result
 from attention_server.edge.wire import offload, parse
@@ -36,15 +37,12 @@ class AttendHandlers:
 
     async def attend(self, data: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes:
         """Computes attention for one batch of sequences."""
-        deadline, size = _deadline(context), len(data)
-        decoded = await offload(self._executor, size, lambda: self._decode(data))
-        job = Job(decoded.request, request_bytes=size, deadline=deadline)
-        self._scheduler.submit(job)
-        try:
-            result = await asyncio.wrap_future(job.answer)
-        except asyncio.CancelledError:
-            job.abandon()
-            raise
+        arrived, deadline, size = time.monotonic(), _deadline(context), len(data)
+        with self._scheduler.reserved(size):
+            decoded = await offload(self._executor, size, lambda: self._decode(data))
+        result = await self._computed(
+            Job(decoded.request, request_bytes=size, deadline=deadline, arrived=arrived)
+        )
         response_bytes = sum(array.nbytes for array in result.tensors().values())
         return await offload(
             self._executor,
@@ -61,6 +59,17 @@ class AttendHandlers:
     ) -> None:
         """Refuses: not built yet."""
         raise NotBuilt("AttendStream")
+
+    async def _computed(self, job: Job) -> AttendResult:
+        """Returns the job's answer; gives it up where the caller does."""
+        self._scheduler.submit(job)
+        try:
+            return await asyncio.wrap_future(job.answer)
+        except asyncio.CancelledError:
+            job.abandon()
+            raise
+        finally:
+            del job  # an error knows this frame, and the answer the error: that would be a circle
 
     def _decode(self, data: bytes) -> Decoded:
         return decode(parse(pb.AttendRequest, data), self._catalog, self._limits)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from attention_server.domain.catalog import Catalog
 from attention_server.domain.errors import InvalidRequest
-from attention_server.domain.limits import Limits, answer_shapes
+from attention_server.domain.limits import Limits, answer_shapes, head_shapes
 from attention_server.domain.request import AttendRequest, Sizes
 from attention_server.edge import fields
 from attention_server.edge.decode_heads import decode_settings
@@ -49,14 +49,17 @@ def decode(message: pb.AttendRequest, catalog: Catalog, limits: Limits) -> Decod
         )
     settings = decode_settings(message, model, sizes)
     limits.check_work(sizes.batch, settings.num_heads, sizes.query_len, sizes.kv_len)
-    outputs = decode_outputs(message.outputs, model, settings, sizes)
+    outputs = decode_outputs(message.outputs, model, settings, sizes, limits)
     data_type = decode_data_type(message.outputs)
     limits.check_answer(answer_shapes(outputs, settings, model, sizes), item_bytes(data_type))
-    ablated = fields.indices(message.heads.ablated_heads, "heads.ablated_heads", settings.num_heads)
+    ablated = fields.indices(
+        message.heads.ablated_heads, "heads.ablated_heads", settings.num_heads, limits
+    )
 
     query = fields.embeddings(message.query, "query")
     key = fields.embeddings(message.key, "key") if message.HasField("key") else query
     value = fields.embeddings(message.value, "value") if message.HasField("value") else key
+    limits.check_heads(head_shapes(settings, model, sizes))
     request = AttendRequest(
         model=model.key,
         query=query,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from attention_server.domain.errors import InvalidRequest
+from attention_server.domain.limits import Limits
 from attention_server.domain.model import AttentionSettings, Model
 from attention_server.domain.request import Outputs, Rows, Sizes, WeightRows
 from attention_server.edge import fields
@@ -19,7 +20,7 @@ _ITEM_BYTES = {
 
 
 def decode_outputs(
-    spec: pb.OutputSpec, model: Model, settings: AttentionSettings, sizes: Sizes
+    spec: pb.OutputSpec, model: Model, settings: AttentionSettings, sizes: Sizes, limits: Limits
 ) -> Outputs:
     """Returns the parts that are asked for.
 
@@ -30,9 +31,9 @@ def decode_outputs(
     if spec.HasField("weights"):
         path = "outputs.weights"
         weights = WeightRows(
-            heads=fields.indices(spec.weights.heads, f"{path}.heads", settings.num_heads),
+            heads=fields.indices(spec.weights.heads, f"{path}.heads", settings.num_heads, limits),
             query_indices=fields.indices(
-                spec.weights.query_indices, f"{path}.query_indices", sizes.query_len
+                spec.weights.query_indices, f"{path}.query_indices", sizes.query_len, limits
             ),
             average_heads=spec.weights.average_heads,
             top_k=min(spec.weights.top_k, sizes.kv_len),
@@ -40,9 +41,9 @@ def decode_outputs(
     if spec.HasField("scores"):
         path = "outputs.scores"
         scores = Rows(
-            heads=fields.indices(spec.scores.heads, f"{path}.heads", settings.num_heads),
+            heads=fields.indices(spec.scores.heads, f"{path}.heads", settings.num_heads, limits),
             query_indices=fields.indices(
-                spec.scores.query_indices, f"{path}.query_indices", sizes.query_len
+                spec.scores.query_indices, f"{path}.query_indices", sizes.query_len, limits
             ),
         )
     outputs = Outputs(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_server.domain.errors import InvalidRequest, Violation
+from attention_server.domain.limits import Limits
 from attention_server.domain.request import BoolArray, Float32Array, Int64Array
 from attention_service import tensor
 from attention_service.reasons import Reason
@@ -99,10 +100,13 @@ def one_each(
     return np.fromiter(values, np.int64, len(values))
 
 
-def indices(values: Sequence[int], field: str, size: int) -> NDArray[np.intp] | None:
+def indices(
+    values: Sequence[int], field: str, size: int, limits: Limits
+) -> NDArray[np.intp] | None:
     """Returns indices of 0 .. size - 1; None for an empty list."""
     if not len(values):
         return None
+    limits.check_entries(field, len(values))
     _check_range(values, field, 0, size - 1)
     return np.fromiter(values, np.intp, len(values))
 

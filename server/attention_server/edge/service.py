@@ -59,8 +59,10 @@ def _answered(
 
     async def call(request: Any, context: _Context) -> Any:
         try:
-            with traffic.call():
-                return await handler(request, context)
+            traffic.begin()
+            # When the call is over, and not when its answer is made: that may take a while to send.
+            context.add_done_callback(lambda _: traffic.end())  # type: ignore[arg-type]  # any callable
+            return await handler(request, context)
         except RequestError as error:
             status = status_of(error)
         except Exception:  # noqa: BLE001 - whatever it is, the log has it and the caller an id

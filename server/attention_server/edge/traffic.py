@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from attention_server.domain.errors import ShuttingDown
 
@@ -20,9 +18,8 @@ class Traffic:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    @contextmanager
-    def call(self) -> Iterator[None]:
-        """Stands around one call.
+    def begin(self) -> None:
+        """Counts a call.
 
         Raises:
             ShuttingDown: The server is draining.
@@ -31,12 +28,12 @@ class Traffic:
             raise ShuttingDown
         self._in_flight += 1
         self._idle.clear()
-        try:
-            yield
-        finally:
-            self._in_flight -= 1
-            if not self._in_flight:
-                self._idle.set()
+
+    def end(self) -> None:
+        """Counts a call off, once its answer is with the caller or the caller is gone."""
+        self._in_flight -= 1
+        if not self._in_flight:
+            self._idle.set()
 
     async def drain(self, seconds: float) -> bool:
         """Refuses new calls, waits for those in flight; returns whether all ended in time."""

@@ -66,7 +66,7 @@ class Attention:
             )
             result = self._attend(path, heads, block, mask)
             if careful:
-                check_scores(result["scores"].to_host(), mask.bias)
+                check_scores(result["scores"].to_host(), request.settings.softcap, mask.bias)
             rows.put(block, mask, result)
 
         head_outputs = rows.head_outputs()

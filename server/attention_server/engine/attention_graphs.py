@@ -7,6 +7,7 @@ is the same step by step and gives every step. They are exported from PyTorch by
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -53,7 +54,12 @@ class AttentionGraphs:
             if name.startswith("full")
             or (
                 session.runs_on_device(_COMPUTING)
-                and attends_rightly(runtime, session, masked="unmasked" not in name)
+                and attends_rightly(
+                    runtime,
+                    session,
+                    masked="unmasked" not in name,
+                    with_weights="weights" in name,
+                )
             )
         }
 
@@ -96,7 +102,12 @@ class AttentionGraphs:
             outputs += ["weights", "scores", "log_sum_exp"]
         elif graph.endswith("weights"):
             outputs += ["weights"]
-        results = self._sessions[graph].run(outputs, inputs, more_to_come=more_to_come)
+        results = self._sessions[graph].run(
+            outputs,
+            inputs,
+            scratch_bytes=4 * math.prod(query.shape[:3]) * key.shape[2],  # the scores
+            more_to_come=more_to_come,
+        )
         return dict(zip(outputs, results, strict=True))
 
     def _scalar(self, value: float) -> DeviceTensor:

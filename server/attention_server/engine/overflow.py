@@ -46,15 +46,18 @@ def scores_may_overflow(
     return not bound <= _LARGEST / 2
 
 
-def check_scores(scores: Float32Array, bias: Float32Array | None) -> None:
+def check_scores(scores: Float32Array, softcap: float, bias: Float32Array | None) -> None:
     """Refuses scores [.., query_len, kv_len] that, alone or with their bias, are not finite.
+
+    The softcap, 0 for none, comes before the bias.
 
     Raises:
         InvalidRequest: SCORE_OVERFLOW.
     """
     added = np.float32(0) if bias is None else np.where(np.isneginf(bias), np.float32(0), bias)
     with np.errstate(over="ignore", invalid="ignore"):
-        if not (np.isfinite(scores).all() and np.isfinite(scores + added).all()):
+        capped = softcap * np.tanh(scores / softcap) if softcap else scores
+        if not (np.isfinite(scores).all() and np.isfinite(capped + added).all()):
             raise _score_overflow(
                 "scores overflow float32; scale the embeddings or lower the scale"
             )

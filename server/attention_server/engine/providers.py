@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -17,6 +18,7 @@ PROVIDERS = {"cpu": CPU, "cuda": CUDA}
 """ONNX Runtime's names of the providers that can be asked for."""
 
 _FATAL_ONLY = 4
+_MOST_THREADS = 8  # each session has a pool of its own, and several run at a time
 
 
 class EngineUnavailable(Exception):
@@ -30,7 +32,7 @@ class Runtime:
     onnxruntime: ModuleType
     provider: str
     intra_op_threads: int = 0
-    """Threads inside one run; 0 for one a core."""
+    """Threads inside one run; 0 for one a core, at most 8."""
     notes: tuple[str, ...] = ()
     """What was asked for and cannot be had, one line each."""
 
@@ -47,7 +49,7 @@ class Runtime:
     def options(self) -> Any:
         """Returns the SessionOptions of every session."""
         options = self.onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.intra_op_threads
+        options.intra_op_num_threads = self.intra_op_threads or min(_cores(), _MOST_THREADS)
         options.inter_op_num_threads = 1
         options.log_severity_level = _FATAL_ONLY  # what it raises says the same
         # Threads that spin between runs take the cores from gRPC.
@@ -75,7 +77,7 @@ def load_runtime(
     Args:
         preferred: Keys of PROVIDERS.
         require: Whether anything but the first of ``preferred`` is an error.
-        intra_op_threads: Threads inside one run; 0 for one a core.
+        intra_op_threads: Threads inside one run; 0 for one a core, at most 8.
 
     Raises:
         EngineUnavailable: ONNX Runtime is missing, or no provider of ``preferred`` works.
@@ -95,6 +97,13 @@ def load_runtime(
             return Runtime(onnxruntime, PROVIDERS[name], intra_op_threads, tuple(notes))
         notes.append(obstacle)
     raise EngineUnavailable("; ".join(notes))
+
+
+def _cores() -> int:
+    """Returns the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _cuda_obstacle(onnxruntime: ModuleType) -> str | None:

@@ -64,14 +64,17 @@ class Session:
         outputs: Sequence[str],
         inputs: Mapping[str, DeviceTensor],
         *,
+        scratch_bytes: int = 0,
         more_to_come: bool = False,
     ) -> list[DeviceTensor]:
         """Returns the named outputs.
 
-        A large run gives its memory back when it ends, unless more of its size are to come.
+        A large run, by its inputs and what it needs beside them, gives its memory back when it
+        ends, unless more of its size are to come.
         """
         values = {name: tensor.value for name, tensor in inputs.items()}
-        large = sum(tensor.nbytes for tensor in inputs.values()) > _LARGE_BYTES
+        needed = scratch_bytes + sum(tensor.nbytes for tensor in inputs.values())
+        large = needed > _LARGE_BYTES
         options = self._large_run_options if large and not more_to_come else None
         if self._runtime.provider == CPU:
             results = self._session.run_with_ort_values(outputs, values, options)

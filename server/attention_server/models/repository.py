@@ -10,10 +10,21 @@ from attention_server.domain.model import SDPA, AttentionSettings, Model, ModelK
 from attention_server.models.files import BrokenModel, read_files, read_manifest
 from attention_service.manifest import NAME_PATTERN, VERSION_PATTERN, Manifest
 
-__all__ = ["BUILT_IN", "FoundModel", "RefusedModel", "find_models"]
+__all__ = [
+    "BUILT_IN",
+    "FoundModel",
+    "RefusedModel",
+    "find_model_directories",
+    "find_models",
+]
 
 BUILT_IN = Path(__file__).parent / "built_in"
 """Models that come with the server."""
+
+_TAKEN = (
+    "a model of this name and version is served already (--no-demo leaves out the one that comes "
+    "with the server)"
+)
 
 
 @dataclass(frozen=True)
@@ -41,18 +52,19 @@ def find_models(roots: Sequence[Path]) -> Iterator[FoundModel | RefusedModel]:
     """
     seen: set[ModelKey] = set()
     for root in roots:
-        for directory in _version_directories(root):
+        for directory in find_model_directories(root):
             found = _read(directory)
             if isinstance(found, FoundModel):
                 if found.model.key in seen:
                     name = f"{directory.parent.name}/{directory.name}"
-                    found = RefusedModel(name, "a model of this name and version is served already")
+                    found = RefusedModel(name, _TAKEN)
                 else:
                     seen.add(found.model.key)
             yield found
 
 
-def _version_directories(root: Path) -> Iterator[Path]:
+def find_model_directories(root: Path) -> Iterator[Path]:
+    """Yields what should be a model: every ``<root>/<name>/<version>``."""
     for model in _directories(root):
         yield from _directories(model)
 

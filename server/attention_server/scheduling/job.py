@@ -16,16 +16,22 @@ class Job:
 
     Args:
         request: What to compute.
-        request_bytes: What it holds in memory while it waits.
+        request_bytes: Size of its message.
         deadline: Time of time.monotonic, seconds, after which nobody waits; None for none.
+        arrived: Time of time.monotonic, seconds, at which its message came; now if absent.
     """
 
     def __init__(
-        self, request: AttendRequest, *, request_bytes: int, deadline: float | None = None
+        self,
+        request: AttendRequest,
+        *,
+        request_bytes: int,
+        deadline: float | None = None,
+        arrived: float | None = None,
     ) -> None:
         self.request = request
         self.request_bytes = request_bytes
-        self.arrived = time.monotonic()
+        self.arrived = time.monotonic() if arrived is None else arrived
         self.answer: Future[AttendResult] = Future()
         self._deadline = deadline
         self._abandoned = False

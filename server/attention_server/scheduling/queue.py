@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from attention_server.domain.errors import QueueFull, ShuttingDown
 from attention_server.scheduling.job import Job
@@ -21,8 +24,28 @@ class JobQueue:
         self._max_bytes = max_bytes
         self._jobs: OrderedDict[Job, None] = OrderedDict()
         self._bytes = 0
+        self._to_come = 0
         self._closed = False
         self._changed = threading.Condition()
+
+    @contextmanager
+    def reserved(self, request_bytes: int) -> Iterator[None]:
+        """Keeps a place for a job that is still being read, so that reading is bounded too.
+
+        Raises:
+            QueueFull: Too much is waiting or being read.
+            ShuttingDown: The queue is closed.
+        """
+        with self._changed:
+            self._check_room(request_bytes)
+            self._to_come += 1
+            self._bytes += request_bytes
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._to_come -= 1
+                self._bytes -= request_bytes
 
     def put(self, job: Job) -> None:
         """Lets the job wait. A job whose answer is cancelled leaves by itself.
@@ -32,16 +55,14 @@ class JobQueue:
             ShuttingDown: The queue is closed.
         """
         with self._changed:
-            if self._closed:
-                raise ShuttingDown
-            # A job larger than all that may wait runs when nothing else waits.
-            over = self._bytes + job.request_bytes > self._max_bytes and self._jobs
-            if len(self._jobs) >= self._max_requests or over:
-                raise QueueFull(self.RETRY_AFTER_SECONDS)
+            self._check_room(job.request_bytes)
             self._jobs[job] = None
             self._bytes += job.request_bytes
             self._changed.notify()
-        job.answer.add_done_callback(lambda _: self._forget(job))
+        # The answer belongs to the job: were it to hold the job too, both would stay in memory
+        # until the garbage collector finds the circle.
+        waiting = weakref.ref(job)
+        job.answer.add_done_callback(lambda _: self._forget(waiting()))
 
     def take(self) -> list[Job]:
         """Returns the jobs to compute together next, waiting for one; empty once closed.
@@ -63,12 +84,21 @@ class JobQueue:
             self._closed = True
             waiting = list(self._jobs)
             self._jobs.clear()
-            self._bytes = 0
+            self._bytes -= sum(job.request_bytes for job in waiting)
             self._changed.notify_all()
             return waiting
 
-    def _forget(self, job: Job) -> None:
+    def _check_room(self, request_bytes: int) -> None:
+        if self._closed:
+            raise ShuttingDown
+        count = len(self._jobs) + self._to_come
+        # A job larger than all that may wait runs when nothing else waits.
+        over = self._bytes + request_bytes > self._max_bytes and count
+        if count >= self._max_requests or over:
+            raise QueueFull(self.RETRY_AFTER_SECONDS)
+
+    def _forget(self, job: Job | None) -> None:
         with self._changed:
-            if job in self._jobs:
+            if job is not None and job in self._jobs:
                 del self._jobs[job]
                 self._bytes -= job.request_bytes

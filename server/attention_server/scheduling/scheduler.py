@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Protocol
 
@@ -50,6 +51,10 @@ class Scheduler:
         for thread in self._threads:
             thread.start()
 
+    def reserved(self, request_bytes: int) -> AbstractContextManager[None]:
+        """Stands around reading a request; raises QueueFull and ShuttingDown as ``submit``."""
+        return self._queue.reserved(request_bytes)
+
     def submit(self, job: Job) -> None:
         """Lets the job wait for a thread; its ``answer`` is set when it is computed.
 
@@ -82,7 +87,8 @@ class Scheduler:
             for answer in self._engine.run(tasks):
                 job = next(unanswered)
                 if isinstance(answer, RequestError):
-                    job.answer.set_exception(answer)
+                    # Where it was raised is no news, and would keep the request in memory.
+                    job.answer.set_exception(answer.with_traceback(None))
                 else:
                     job.answer.set_result(_waited(answer, started - job.arrived))
         except Exception as error:  # noqa: BLE001 - a fault is for the callers; the thread lives on

@@ -122,7 +122,7 @@ ROWS = [
         tuple(f"outputs.weights.query_indices[{i}]" for i in range(16)),
         {
             "weights of more wrong queries than an error names": _weights(
-                query_indices=[2**32 - 1] * 100_000
+                query_indices=[2**32 - 1] * 65_536
             )
         },
     ),

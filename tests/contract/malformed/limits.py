@@ -14,6 +14,7 @@ SETTINGS: dict[str, Any] = {
     "max_length": 16,
     "max_work": 1024,
     "max_message_bytes": 1 << 16,
+    "max_stream_bytes": 1 << 18,
 }
 """Of a server that does little."""
 
@@ -22,6 +23,12 @@ _FLOAT32 = pb.DATA_TYPE_FLOAT32
 
 def _self_attention(*shape: int, outputs: pb.OutputSpec | None = None) -> pb.AttendRequest:
     return sdpa(query=floats(*shape), key=None, value=None, outputs=outputs)
+
+
+def _many_keys(outputs: pb.OutputSpec) -> pb.AttendRequest:
+    return sdpa(
+        query=floats(4, 1, 4), key=floats(4, 16, 4), value=floats(4, 16, 4), outputs=outputs
+    )
 
 
 ROWS = [
@@ -57,6 +64,46 @@ ROWS = [
         },
     ),
     *refused(
+        Reason.LENGTH_LIMIT,
+        "outputs.weights.query_indices",
+        {
+            "more queries asked for than may be there": _many_keys(
+                pb.OutputSpec(weights=pb.WeightsSpec(query_indices=[0] * 17, top_k=1))
+            )
+        },
+    ),
+    *refused(
+        Reason.LENGTH_LIMIT,
+        "outputs.scores.heads",
+        {
+            "more heads asked for than queries may be there": _many_keys(
+                pb.OutputSpec(scores=pb.ScoresSpec(heads=[0] * 17))
+            )
+        },
+    ),
+    *refused(
+        Reason.LENGTH_LIMIT,
+        "heads.ablated_heads",
+        {
+            "more heads ablated than queries may be there": sdpa(
+                heads=pb.HeadConfig(num_heads=HEADS, ablated_heads=[0] * 17)
+            )
+        },
+    ),
+    *refused(
+        Reason.WORK_LIMIT,
+        (),
+        {
+            "head outputs larger than any answer": sdpa(
+                query=floats(1, 8, 8),
+                key=floats(1, 1, 1),
+                value=floats(1, 1, 1025),
+                heads=pb.HeadConfig(num_heads=8, num_kv_heads=1),
+                outputs=pb.OutputSpec(omit_output=True),
+            )
+        },
+    ),
+    *refused(
         Reason.WORK_LIMIT,
         (),
         {
@@ -76,16 +123,11 @@ ROWS = [
             "output larger than a message": sdpa(
                 query=floats(1, 16, 4), key=floats(1, 1, 4), value=floats(1, 1, 1024)
             ),
-            "weights of one query too often": sdpa(
-                query=floats(1, 1, 4),
-                key=floats(1, 16, 4),
-                value=floats(1, 16, 4),
-                outputs=pb.OutputSpec(
-                    weights=pb.WeightsSpec(query_indices=[0] * (2**16 // (4 * 16 * HEADS)))
-                ),
+            "weights of one row too often": _many_keys(
+                pb.OutputSpec(weights=pb.WeightsSpec(heads=[0] * 16, query_indices=[0] * 16))
             ),
-            "scores of one head too often": _self_attention(
-                1, 16, 4, outputs=pb.OutputSpec(scores=pb.ScoresSpec(heads=[0] * 64))
+            "scores of one row too often": _many_keys(
+                pb.OutputSpec(scores=pb.ScoresSpec(heads=[0] * 16, query_indices=[0] * 16))
             ),
         },
     ),

@@ -37,8 +37,12 @@ def info(_: Any, context: grpc.ServicerContext) -> pb.GetServerInfoResponse:
     return pb.GetServerInfoResponse(version="1.2.3")
 
 
-def until(done: threading.Event) -> Callable[..., pb.GetServerInfoResponse]:
+def until(
+    done: threading.Event, arrived: threading.Event | None = None
+) -> Callable[..., pb.GetServerInfoResponse]:
     def handler(_: Any, context: grpc.ServicerContext) -> pb.GetServerInfoResponse:
+        if arrived is not None:
+            arrived.set()
         done.wait(20)
         return pb.GetServerInfoResponse()
 
@@ -80,6 +84,17 @@ def test_the_package_exports_these_names() -> None:
         "from_torch_key_padding_mask",
     ]
     assert all(hasattr(attention_client, name) for name in attention_client.__all__)
+
+
+@pytest.mark.parametrize("client", [AttentionClient, AsyncAttentionClient])
+def test_both_clients_have_the_same_methods(client: type) -> None:
+    public = [name for name in dir(client) if not name.startswith("_")]
+
+    assert public == sorted([*METHODS, "close"])
+
+
+def test_both_clients_are_made_alike() -> None:
+    assert inspect.signature(AttentionClient) == inspect.signature(AsyncAttentionClient)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -261,13 +276,7 @@ async def test_a_closed_async_client_says_so(serve: Serve) -> None:
 
 def test_a_call_under_way_ends_when_the_client_is_closed(serve: Serve) -> None:
     done, arrived = threading.Event(), threading.Event()
-
-    def handler(_: Any, context: grpc.ServicerContext) -> pb.GetServerInfoResponse:
-        arrived.set()
-        done.wait(20)
-        return pb.GetServerInfoResponse()
-
-    client = AttentionClient(serve(GetServerInfo=handler))
+    client = AttentionClient(serve(GetServerInfo=until(done, arrived)))
 
     def close() -> None:
         arrived.wait(20)
@@ -281,6 +290,80 @@ def test_a_call_under_way_ends_when_the_client_is_closed(serve: Serve) -> None:
 
     done.set()
     closing.join()
+
+
+def test_a_call_that_meets_a_channel_being_closed_says_so(serve: Serve) -> None:
+    client = AttentionClient(serve(GetServerInfo=info))
+    stub = client._transport._stub
+
+    class Closing:
+        def GetServerInfo(self, *args: Any, **kwargs: Any) -> Any:  # noqa: N802
+            client.close()  # as another thread does once send() has seen the client open
+            return stub.GetServerInfo(*args, **kwargs)
+
+    client._transport._stub = Closing()  # type: ignore[assignment]
+
+    with pytest.raises(ClientClosedError, match="closed") as caught:
+        client.server_info()
+
+    assert caught.value.__context__ is None
+
+
+async def test_an_async_call_under_way_ends_when_the_client_is_closed(serve: Serve) -> None:
+    done, arrived = threading.Event(), threading.Event()
+    client = AsyncAttentionClient(serve(GetServerInfo=until(done, arrived)))
+    task = asyncio.create_task(client.server_info())
+    await asyncio.to_thread(arrived.wait, 20)
+
+    await client.close()
+
+    with pytest.raises(RequestCancelledError, match="closed") as caught:
+        await task
+    done.set()
+    assert caught.value.code == "CANCELLED"
+
+
+@pytest.mark.parametrize("first", ["cancelled", "closed"])
+async def test_a_task_cancelled_while_its_client_is_closed_is_a_cancelled_task(
+    serve: Serve, first: str
+) -> None:
+    done, arrived = threading.Event(), threading.Event()
+    client = AsyncAttentionClient(serve(GetServerInfo=until(done, arrived)))
+    task = asyncio.create_task(client.server_info())
+    await asyncio.to_thread(arrived.wait, 20)
+
+    if first == "cancelled":
+        task.cancel()
+        await client.close()
+    else:
+        await client.close()
+        task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    done.set()
+    assert task.cancelled()
+
+
+async def test_a_task_cancelled_as_soon_as_it_asks_leaves_no_call_behind(serve: Serve) -> None:
+    arrived, cancelled = threading.Event(), threading.Event()
+
+    def handler(_: Any, context: grpc.ServicerContext) -> pb.ListModelsResponse:
+        context.add_callback(cancelled.set)
+        arrived.set()
+        cancelled.wait(20)
+        return pb.ListModelsResponse()
+
+    async with AsyncAttentionClient(serve(GetServerInfo=info, ListModels=handler)) as client:
+        await client.server_info()  # connected
+        task = asyncio.create_task(client.list_models())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await client.server_info()  # answered after what was sent before it has arrived
+
+        assert not arrived.is_set() or await asyncio.to_thread(cancelled.wait, 5)
 
 
 async def test_cancelling_a_task_cancels_the_call_on_the_server(serve: Serve) -> None:

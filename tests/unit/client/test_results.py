@@ -84,6 +84,20 @@ def test_floats_come_as_numpy_has_them(sent: Any, received: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    "sent", [np.float32, np.float16, ml_dtypes.bfloat16, np.int32], ids=lambda sent: sent.__name__
+)
+def test_arrays_are_read_only(sent: Any) -> None:
+    message = pb.AttendResponse(output=encode(np.ones((1, 2, 3)).astype(sent)))
+
+    output = AttendResult.from_message(message).output
+
+    assert output is not None
+    with pytest.raises(ValueError, match="read-only"):
+        output[0] = 0
+    output.copy()[0] = 0
+
+
+@pytest.mark.parametrize(
     ("sides", "window"),
     [({"left": 4}, (4, None)), ({"left": 0, "right": 1}, (0, 1)), ({}, None)],
 )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -64,6 +65,57 @@ def test_an_attn_mask_means_the_same_as_in_torch(mask: torch.Tensor) -> None:
     weights = our_weights(**from_torch_attn_mask(mask, num_heads=HEADS))
 
     np.testing.assert_allclose(weights, expected, atol=1e-6)
+
+
+FLOATS = {
+    "float16": np.float16,
+    "bfloat16": ml_dtypes.bfloat16,
+    "float32": np.float32,
+    "float64": np.float64,
+}
+
+
+def finite_mask(dtype: torch.dtype) -> torch.Tensor:
+    """Forbids the future as transformers do, by the lowest finite number."""
+    return torch.full((LENGTH, LENGTH), 0.5, dtype=dtype).masked_fill(
+        FUTURE, torch.finfo(dtype).min
+    )
+
+
+@pytest.mark.parametrize("library", ["torch", "numpy"])
+@pytest.mark.parametrize("name", FLOATS)
+def test_the_lowest_number_of_a_masks_own_dtype_forbids(name: str, library: str) -> None:
+    mask: Any = finite_mask(getattr(torch, name))
+    if library == "numpy":
+        mask = mask.double().numpy().astype(FLOATS[name])
+    before = mask.copy() if library == "numpy" else mask.clone()
+
+    bias = from_torch_attn_mask(mask)["attn_bias"]
+
+    np.testing.assert_array_equal(
+        bias.astype(np.float64), np.where(FUTURE.numpy(), -np.inf, 0.5), strict=True
+    )
+    assert (mask == before).all(), "the mask given is left alone"
+
+
+@pytest.mark.parametrize("name", FLOATS)
+def test_low_numbers_of_a_mask_are_left_alone(name: str) -> None:
+    number = FLOATS[name]
+    low = np.nextafter(np.nextafter(number("-inf"), number(0)), number(0))  # last but one
+    mask = np.array([[low, 0]], number)
+
+    np.testing.assert_array_equal(from_torch_attn_mask(mask)["attn_bias"], mask, strict=True)
+
+
+def test_a_bfloat16_tensor_travels_as_float32() -> None:
+    mask = torch.linspace(-2, 2, BY_HEAD.numel()).reshape(BY_HEAD.shape).bfloat16()
+
+    bias = from_torch_attn_mask(mask, num_heads=HEADS)["attn_bias"]
+
+    assert bias.dtype == np.float32
+    np.testing.assert_array_equal(
+        bias, mask.float().numpy().reshape(BATCH, HEADS, LENGTH, LENGTH), strict=True
+    )
 
 
 @pytest.mark.parametrize(

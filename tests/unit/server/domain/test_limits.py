@@ -23,9 +23,11 @@ _AROUND_TENSORS = 4096
     [
         lambda limits: limits.check_sizes(4, 100, 100),
         lambda limits: limits.check_work(2, 5, 10, 100),
+        lambda limits: limits.check_entries("outputs.weights.heads", 100),
+        lambda limits: limits.check_heads({"query_heads": (1 << 28,), "key_heads": (1 << 28,)}),
         lambda limits: limits.check_answer({"output": ((1 << 20) - _AROUND_TENSORS,)}, 1),
     ],
-    ids=["sizes", "work", "answer"],
+    ids=["sizes", "work", "entries", "heads", "answer"],
 )
 def test_a_limit_itself_is_allowed(check: Callable[[Limits], None]) -> None:
     check(_LIMITS)
@@ -40,12 +42,31 @@ def test_a_limit_itself_is_allowed(check: Callable[[Limits], None]) -> None:
         (lambda limits: limits.check_work(1, 1, 73, 137), Reason.WORK_LIMIT, ""),
         (lambda limits: limits.check_work(2**31, 2**31, 2**31, 2**31), Reason.WORK_LIMIT, ""),
         (
+            lambda limits: limits.check_entries("outputs.weights.heads", 101),
+            Reason.LENGTH_LIMIT,
+            "outputs.weights.heads",
+        ),
+        (
+            lambda limits: limits.check_heads({"query_heads": (1, (1 << 28) + 1)}),
+            Reason.WORK_LIMIT,
+            "",
+        ),
+        (
             lambda limits: limits.check_answer({"output": ((1 << 20) - _AROUND_TENSORS + 1,)}, 1),
             Reason.ANSWER_LIMIT,
             "outputs",
         ),
     ],
-    ids=["batch", "query_len", "kv_len", "work", "work beyond 64 bits", "answer"],
+    ids=[
+        "batch",
+        "query_len",
+        "kv_len",
+        "work",
+        "work beyond 64 bits",
+        "entries",
+        "heads",
+        "answer",
+    ],
 )
 def test_one_more_is_refused(check: Callable[[Limits], None], reason: Reason, field: str) -> None:
     with pytest.raises(LimitExceeded) as refused:

@@ -9,10 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from attention_server.domain.errors import InvalidRequest
+from attention_server.domain.errors import InvalidRequest, LimitExceeded
+from attention_server.domain.limits import Limits
 from attention_server.edge import fields
 from attention_service import tensor
 from attention_service.reasons import Reason
+
+LIMITS = Limits(message_bytes=1 << 20, batch=4, length=100, work=1 << 20, stream_bytes=1 << 20)
 
 DTYPES: list[Any] = [np.float32, np.float16, ml_dtypes.bfloat16]
 LOWEST = float(np.finfo(np.float32).min)
@@ -115,12 +118,19 @@ def test_one_each_takes_one_in_range_for_each_sequence(
         assert (None if taken is None else taken.tolist()) == (values or None)
 
 
+def test_more_indices_than_any_query_is_long_are_refused() -> None:
+    with pytest.raises(LimitExceeded) as caught:
+        fields.indices([0] * 101, "f", 1, LIMITS)
+
+    assert caught.value.reason is Reason.LENGTH_LIMIT
+
+
 @given(values=st.lists(st.integers(0, 2**32 - 1)), size=st.integers(1, 2**31))
 def test_indices_are_taken_in_their_order_repeats_included(values: list[int], size: int) -> None:
     if any(value >= size for value in values):
         with pytest.raises(InvalidRequest) as caught:
-            fields.indices(values, "f", size)
+            fields.indices(values, "f", size, LIMITS)
         assert caught.value.reason is Reason.OUT_OF_RANGE
     else:
-        taken = fields.indices(values, "f", size)
+        taken = fields.indices(values, "f", size, LIMITS)
         assert (None if taken is None else taken.tolist()) == (values or None)

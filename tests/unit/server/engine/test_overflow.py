@@ -132,7 +132,11 @@ def test_ordinary_heads_are_not_suspected() -> None:
 def test_scores_within_float32_pass(
     scores: list[list[float]], bias: list[list[float]] | None
 ) -> None:
-    check_scores(_float32(scores), None if bias is None else _float32(bias))
+    check_scores(_float32(scores), 0.0, None if bias is None else _float32(bias))
+
+
+def test_softcap_comes_before_the_bias() -> None:
+    check_scores(_float32([[2.2e38]]), 5.0, _float32([[2e38]]))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +155,7 @@ def test_scores_beyond_float32_are_refused(
     scores: list[list[float]], bias: list[list[float]] | None
 ) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        check_scores(_float32(scores), None if bias is None else _float32(bias))
+        check_scores(_float32(scores), 0.0, None if bias is None else _float32(bias))
 
     assert refused.value.reason is Reason.SCORE_OVERFLOW
 

@@ -60,6 +60,11 @@ def _filled(
     return tensor
 
 
+def _scores_for_weights(inputs: _Arrays) -> _Results:
+    results = _right(inputs)
+    return {**results, "weights": results["scores"]}
+
+
 def _refuses(inputs: _Arrays) -> _Results:
     raise RuntimeError("not implemented")
 
@@ -81,7 +86,7 @@ class _Operator:
 
 def _found_right(runtime: Runtime, compute: Callable[[_Arrays], _Results], *, masked: bool) -> bool:
     session = cast(Session, _Operator(runtime, compute))
-    return attends_rightly(runtime, session, masked=masked)
+    return attends_rightly(runtime, session, masked=masked, with_weights=True)
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -90,7 +95,7 @@ def test_an_operator_that_is_right_is_found_right(runtime: Runtime, masked: bool
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("wrong", [_next_key_head, _refuses])
+@pytest.mark.parametrize("wrong", [_next_key_head, _refuses, _scores_for_weights])
 def test_an_operator_that_is_wrong_is_found_wrong(
     runtime: Runtime, wrong: Callable[[_Arrays], _Results], masked: bool
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -98,6 +99,20 @@ def test_without_onnxruntime_the_error_says_what_to_install(
         load_runtime()
 
     assert "pip install 'attention-service[server]'" in str(unavailable.value)
+
+
+@pytest.mark.parametrize(
+    ("asked", "cores", "threads"),
+    [(0, 1, 1), (0, 2, 2), (0, 8, 8), (0, 64, 8), (3, 64, 3), (16, 2, 16)],
+)
+def test_a_run_has_a_thread_a_core_and_at_most_8_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, asked: int, cores: int, threads: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
+
+    options = load_runtime(intra_op_threads=asked).options()
+
+    assert options.intra_op_num_threads == threads
 
 
 def test_beside_cuda_stands_the_cpu() -> None:

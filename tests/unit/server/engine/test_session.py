@@ -58,12 +58,17 @@ def test_what_a_session_gives_outlives_it(runtime: Runtime) -> None:
 
 
 @pytest.mark.parametrize(
-    ("elements", "more_to_come", "gives_back"),
-    [(3 << 20, False, True), (3 << 20, True, False), (1 << 20, False, False)],
-    ids=["a large run", "one of several", "a small run"],
+    ("elements", "scratch_bytes", "more_to_come", "gives_back"),
+    [
+        (3 << 20, 0, False, True),
+        (1 << 20, 8 << 20, False, True),
+        (3 << 20, 0, True, False),
+        (1 << 20, 0, False, False),
+    ],
+    ids=["large inputs", "large scores", "one of several", "a small run"],
 )
 def test_a_large_run_gives_its_memory_back_when_no_more_of_its_size_are_to_come(
-    runtime: Runtime, elements: int, more_to_come: bool, gives_back: bool
+    runtime: Runtime, elements: int, scratch_bytes: int, more_to_come: bool, gives_back: bool
 ) -> None:
     given: list[onnxruntime.RunOptions | None] = []
 
@@ -82,7 +87,7 @@ def test_a_large_run_gives_its_memory_back_when_no_more_of_its_size_are_to_come(
     query = DeviceTensor.from_host(runtime, np.zeros(elements, np.float32))
 
     Session(Runtime(cast(ModuleType, module), CPU), b"").run(
-        [], {"query": query}, more_to_come=more_to_come
+        [], {"query": query}, scratch_bytes=scratch_bytes, more_to_come=more_to_come
     )
 
     shrinks = [

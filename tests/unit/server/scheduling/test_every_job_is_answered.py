@@ -9,6 +9,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,22 +23,22 @@ from attention_server.domain.request import AttendRequest, AttendResult, Task
 from attention_server.scheduling.job import Job
 from attention_server.scheduling.scheduler import Scheduler
 from attention_service.reasons import Reason
-from tests.unit.server.scheduling.held_engine import PATIENCE_SECONDS, HeldEngine, answer_to
+from tests.unit.server.scheduling.held_engine import PATIENCE_SECONDS, answer_to
 from tests.unit.server.scheduling.jobs import a_job, error_of, output_of
 
 
-class _Failing:
-    """An engine that fails once, in one of the ways in which it might."""
+class _AtFirst:
+    """An engine that does as it is told with its first request and answers those after it."""
 
-    def __init__(self, fail: Callable[[AttendRequest], Iterator[AttendResult | RequestError]]):
-        self._fail = fail
-        self._failed = False
+    def __init__(self, do: Callable[[AttendRequest], Iterator[AttendResult | RequestError]]):
+        self._do = do
+        self._did = False
 
     def run(self, tasks: Sequence[Task]) -> Iterator[AttendResult | RequestError]:
-        if self._failed:
+        if self._did:
             return map(answer_to, (task.request for task in tasks))
-        self._failed = True
-        return self._fail(tasks[0].request)
+        self._did = True
+        return self._do(tasks[0].request)
 
 
 def _raise(request: AttendRequest) -> Iterator[AttendResult | RequestError]:
@@ -73,7 +74,7 @@ def test_a_job_on_which_the_engine_fails_is_answered_so_and_the_next_is_computed
     fail: Callable[[AttendRequest], Iterator[AttendResult | RequestError]],
     error: type[Exception],
 ) -> None:
-    scheduler, failing, next_one = schedule(_Failing(fail)), a_job(1), a_job(2)
+    scheduler, failing, next_one = schedule(_AtFirst(fail)), a_job(1), a_job(2)
     scheduler.submit(failing)
     scheduler.submit(next_one)
 
@@ -81,22 +82,40 @@ def test_a_job_on_which_the_engine_fails_is_answered_so_and_the_next_is_computed
     assert output_of(next_one) is next_one.request.query
 
 
-def test_an_idle_thread_holds_no_request(
-    schedule: Callable[..., Scheduler], engine: HeldEngine
+def _answer(request: AttendRequest) -> Iterator[AttendResult | RequestError]:
+    result = answer_to(request)
+    yield replace(result, output=np.zeros_like(request.query))  # nothing of the request
+
+
+def _refuse_from_within(request: AttendRequest) -> Iterator[AttendResult | RequestError]:
+    try:
+        raise InvalidRequest.of(Reason.SCORE_OVERFLOW, "", "scores overflow float32")
+    except InvalidRequest as error:
+        yield error
+
+
+@pytest.fixture
+def no_garbage_collection() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("answer", [_answer, _refuse_from_within], ids=["answered", "refused"])
+@pytest.mark.usefixtures("no_garbage_collection")
+def test_a_request_leaves_memory_as_soon_as_it_is_answered(
+    schedule: Callable[..., Scheduler],
+    answer: Callable[[AttendRequest], Iterator[AttendResult | RequestError]],
 ) -> None:
-    scheduler, job = schedule(engine), a_job()
+    scheduler, job = schedule(_AtFirst(answer)), a_job()
+    future, request = job.answer, weakref.ref(job.request)
     scheduler.submit(job)
-    engine.let_go()
-    job.answer.result(PATIENCE_SECONDS)
-    request = weakref.ref(job.request)
-    engine.wait_until_begun()
-    engine.computed.clear()
     del job
+    future.exception(PATIENCE_SECONDS)
 
     patience = time.monotonic() + PATIENCE_SECONDS
     while request() is not None and time.monotonic() < patience:
         time.sleep(0.001)  # until the thread is back to waiting
-        gc.collect()
     assert request() is None
 
 

@@ -78,6 +78,24 @@ def test_a_job_that_is_refused_takes_no_room() -> None:
     queue.put(_job(4))
 
 
+def test_what_is_being_read_takes_room_and_then_gives_it_back() -> None:
+    queue = _queue(max_bytes=10)
+    with queue.reserved(6), pytest.raises(QueueFull):
+        queue.put(_job(5))
+    with queue.reserved(6), pytest.raises(QueueFull), queue.reserved(5):
+        pytest.fail("there was room")
+
+    queue.put(_job(10))
+
+
+def test_reading_that_fails_gives_its_room_back() -> None:
+    queue = _queue(max_requests=1)
+    with pytest.raises(ZeroDivisionError), queue.reserved(1):
+        _ = 1 / 0
+
+    queue.put(_job())
+
+
 def test_a_job_that_is_abandoned_leaves_and_makes_room() -> None:
     queue, jobs = _queue(max_requests=2, max_bytes=10), [_job(5), _job(5)]
     for job in jobs:
@@ -96,6 +114,51 @@ def test_a_job_abandoned_before_it_waits_never_waits() -> None:
     queue.put(here)
 
     assert queue.take() == [here]
+
+
+def test_a_reserved_place_is_taken() -> None:
+    queue = _queue(max_requests=2, max_bytes=10)
+    queue.put(_job(5))
+
+    with queue.reserved(5):
+        with pytest.raises(QueueFull):
+            queue.put(_job(0))
+        with pytest.raises(QueueFull), queue.reserved(0):
+            pass
+
+
+def test_reserved_bytes_are_taken() -> None:
+    queue = _queue(max_bytes=10)
+
+    with queue.reserved(6):
+        queue.put(_job(4))
+        with pytest.raises(QueueFull):
+            queue.put(_job(1))
+
+
+def test_a_reserved_place_is_free_again_afterwards_whatever_came_of_it() -> None:
+    queue = _queue(max_requests=1, max_bytes=10)
+    with queue.reserved(10):
+        pass
+    with pytest.raises(ValueError, match="unreadable"), queue.reserved(10):
+        raise ValueError("unreadable")
+
+    queue.put(_job(10))
+
+
+def test_a_place_larger_than_all_that_may_wait_is_reserved_alone() -> None:
+    queue = _queue(max_bytes=10)
+
+    with queue.reserved(11), pytest.raises(QueueFull):
+        queue.put(_job(1))
+
+
+def test_a_closed_queue_reserves_no_place() -> None:
+    queue = _queue()
+    queue.close()
+
+    with pytest.raises(ShuttingDown), queue.reserved(1):
+        pass
 
 
 def test_closing_returns_what_waits_in_order() -> None:

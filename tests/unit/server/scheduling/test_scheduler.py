@@ -66,6 +66,16 @@ def test_an_answer_tells_how_long_its_request_waited(
     assert 20_000 <= waited <= PATIENCE_SECONDS * 1_000_000
 
 
+def test_waiting_begins_with_the_arrival_of_the_message(
+    schedule: Callable[..., Scheduler], engine: HeldEngine
+) -> None:
+    job = a_job(arrived=time.monotonic() - 5.0)
+    schedule(engine).submit(job)
+    engine.let_go()
+
+    assert job.answer.result(PATIENCE_SECONDS).execution.queue_us >= 5_000_000
+
+
 def test_a_job_abandoned_while_it_waits_never_reaches_the_engine(
     schedule: Callable[..., Scheduler], engine: HeldEngine
 ) -> None:
