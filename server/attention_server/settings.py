@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     max_message_bytes: int = Field(default=64 << 20, ge=1 << 16, le=(1 << 31) - 1)
     """Largest message, bytes, either way."""
     max_stream_bytes: int = Field(default=1 << 30, ge=1 << 16)
-    """Largest request or answer on a stream, bytes."""
+    """Largest request or answer on a stream, and largest tensor over all heads, bytes."""
     max_batch: int = Field(default=256, ge=1, le=(1 << 32) - 1)
     """Most sequences a request."""
     max_length: int = Field(default=65_536, ge=1, le=(1 << 31) - 1)

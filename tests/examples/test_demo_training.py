@@ -16,7 +16,8 @@ DEMO = Path(examples.demo.__path__[0])
 FILES = {"attention.safetensors", "embedding.npy", "training.json", "vocabulary.txt"}
 SENTENCES = 8_000  # hold more characters than the vocabulary takes
 HELD_OUT = 64
-STEPS = 12
+BATCH = 24
+STEPS = 8
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +30,18 @@ def runs(sentences: list[str], tmp_path_factory: pytest.TempPathFactory) -> list
     """What two short trainings with the same seed wrote."""
     folders = [tmp_path_factory.mktemp(name) for name in ("first", "second")]
     enabled = torch.backends.mkldnn.enabled  # training turns it off
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # two that wait for each other are slow where other tests run beside
     with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng():
         patch.setattr(train, "read_sentences", lambda: sentences[:SENTENCES])
         patch.setattr(train, "HELD_OUT", HELD_OUT)
-        for folder in folders:
-            train.main(["--steps", str(STEPS), "--seed", "3", "--out", str(folder)])
-    torch.backends.mkldnn.set_flags(enabled)  # type: ignore[no-untyped-call]
+        patch.setattr(train, "BATCH", BATCH)
+        try:
+            for folder in folders:
+                train.main(["--steps", str(STEPS), "--seed", "3", "--out", str(folder)])
+        finally:
+            torch.backends.mkldnn.set_flags(enabled)  # type: ignore[no-untyped-call]
+            torch.set_num_threads(threads)
     return folders
 
 

@@ -29,7 +29,7 @@ BoolArray = NDArray[np.bool_]
 Int64Array = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mask:
     """Who may attend to whom, beside causality and window."""
 
@@ -81,7 +81,7 @@ class Sizes(NamedTuple):
     value_dim: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AttendRequest:
     """Attention over one batch. ``key is query`` and ``value is key`` where they are absent."""
 
@@ -133,7 +133,7 @@ class Execution:
     batched_requests: int = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AttendResult:
     """An answer; what was not asked for is None. Shapes as in the contract."""
 

@@ -57,6 +57,8 @@ class Engine:
             _check_output(model, self._attend(layer, Task(request, _always_wanted)))
         except ModelUnusable:
             raise
+        except RequestError as error:  # its own scale overflows, say
+            raise ModelUnusable(error.message) from error
         except Exception as error:
             # ONNX Runtime raises classes of its own for each way in which a model can be wrong.
             raise ModelUnusable(f"ONNX Runtime does not run it: {_in_one_line(error)}") from error

@@ -137,13 +137,14 @@ def test_reserved_bytes_are_taken() -> None:
 
 
 def test_a_reserved_place_is_free_again_afterwards_whatever_came_of_it() -> None:
-    queue = _queue(max_requests=1, max_bytes=10)
+    queue = _queue(max_requests=2, max_bytes=10)
     with queue.reserved(10):
         pass
     with pytest.raises(ValueError, match="unreadable"), queue.reserved(10):
         raise ValueError("unreadable")
 
-    queue.put(_job(10))
+    queue.put(_job(5))
+    queue.put(_job(5))
 
 
 def test_a_place_larger_than_all_that_may_wait_is_reserved_alone() -> None:
