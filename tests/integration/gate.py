@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -28,7 +29,8 @@ class Gate:
         self._refused = 0
         self._is_open = threading.Event()
         self._abandoned = 0
-        run, submit, abandon = Engine.run, Scheduler.submit, Job.abandon
+        run, reserved, submit = Engine.run, Scheduler.reserved, Scheduler.submit
+        abandon = Job.abandon
 
         def gated_run(
             engine: Engine, tasks: Sequence[Task]
@@ -39,14 +41,20 @@ class Gate:
             assert self._is_open.wait(_PATIENCE_SECONDS), "nobody opened the gate"
             yield from run(engine, tasks)
 
+        @contextmanager
+        def watched_reserved(scheduler: Scheduler, request_bytes: int) -> Iterator[None]:
+            with ExitStack() as stack:
+                try:
+                    stack.enter_context(reserved(scheduler, request_bytes))
+                except QueueFull:
+                    with self._changed:
+                        self._refused += 1
+                        self._changed.notify_all()
+                    raise
+                yield
+
         def watched_submit(scheduler: Scheduler, job: Job) -> None:
-            try:
-                submit(scheduler, job)
-            except QueueFull:
-                with self._changed:
-                    self._refused += 1
-                    self._changed.notify_all()
-                raise
+            submit(scheduler, job)
             with self._changed:
                 self.jobs.append(job)
                 self._changed.notify_all()
@@ -58,6 +66,7 @@ class Gate:
                 self._changed.notify_all()
 
         monkeypatch.setattr(Engine, "run", gated_run)
+        monkeypatch.setattr(Scheduler, "reserved", watched_reserved)
         monkeypatch.setattr(Job, "abandon", watched_abandon)
         monkeypatch.setattr(Scheduler, "submit", watched_submit)
 
