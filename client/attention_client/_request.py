@@ -16,7 +16,7 @@ from attention_client._refusal import refusal
 from attention_client._specs import ScoresSpec, WeightsSpec
 from attention_client.errors import RequestTooLargeError
 from attention_service.reasons import Reason
-from attention_service.tensor import encode
+from attention_service.tensor import fill
 from attention_service.v1 import attention_pb2 as pb
 
 if TYPE_CHECKING:
@@ -58,17 +58,17 @@ def request_of(call: AttendCall) -> pb.AttendRequest:
             f"the arrays have {size} bytes, but a message holds less than 2 GiB: "
             "send fewer sequences at once"
         )
-    tensors = {name: encode(array) for name, array in arrays.items()}
-    masks = {name: tensors.pop(name) for name in _MASKS if name in tensors}
-    return pb.AttendRequest(
+    request = pb.AttendRequest(
         request_id=_numbers.text("request_id", call.request_id),
         model=_numbers.text("model", call.model),
         model_version=_numbers.version("version", call.version),
-        mask=_mask(call, masks),
+        mask=_mask(call),
         heads=_heads(call),
         outputs=_outputs(call, query_len=arrays["query"].shape[1]),
-        **tensors,
     )
+    for name, array in arrays.items():
+        fill(getattr(request.mask if name in _MASKS else request, name), array)
+    return request
 
 
 def _arrays_of(call: AttendCall) -> dict[str, NDArray[Any]]:
@@ -79,7 +79,7 @@ def _arrays_of(call: AttendCall) -> dict[str, NDArray[Any]]:
     return {name: rule(name, value) for name, rule, value in given if value is not None}
 
 
-def _mask(call: AttendCall, tensors: dict[str, pb.Tensor]) -> pb.Mask:
+def _mask(call: AttendCall) -> pb.Mask:
     causal = pb.CAUSAL_MODE_UNSPECIFIED
     if call.causal is not None:
         causal = CAUSAL_MODES[_numbers.one_of("causal", call.causal, CAUSAL_MODES)]
@@ -89,7 +89,6 @@ def _mask(call: AttendCall, tensors: dict[str, pb.Tensor]) -> pb.Mask:
         query_offsets=_numbers.one_a_sequence("query_offsets", call.query_offsets),
         causal=causal,
         window=_if_given(_window, "window", call.window),
-        **tensors,
     )
 
 

@@ -37,21 +37,19 @@ _KEEP_THEIR_TYPE = ("weight_key_indices", "log_sum_exp")
 def encode_result(result: AttendResult, decoded: Decoded) -> pb.AttendResponse:
     """Returns the answer to a request, its floats in the type that was asked for."""
     request = decoded.request
-    tensors = {
-        name: tensor.encode(
-            array if name in _KEEP_THEIR_TYPE else _narrow(array, _DTYPES[decoded.data_type])
-        )
-        for name, array in result.tensors().items()
-    }
-    return pb.AttendResponse(
+    response = pb.AttendResponse(
         request_id=decoded.request_id,
         model=request.model.name,
         model_version=request.model.version,
         fully_masked_rows=result.fully_masked_rows,
         execution=_encode_execution(result.execution),
         applied=_encode_settings(request.settings),
-        **tensors,  # their names are those of the fields
     )
+    dtype = _DTYPES[decoded.data_type]
+    for name, array in result.tensors().items():
+        narrowed = array if name in _KEEP_THEIR_TYPE else _narrow(array, dtype)
+        tensor.fill(getattr(response, name), narrowed)
+    return response
 
 
 def encode_model(model: Model) -> pb.Model:
