@@ -1,16 +1,19 @@
-"""What all tests share: how hypothesis looks for counterexamples, and a server with a model."""
+"""What all tests share: how hypothesis draws, a server with a model, both clients alike."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from attention_client import AsyncAttentionClient, AttentionClient
 from attention_service.manifest import FILE_NAME
 
 # A first example may load models, so its time says nothing about the others.
@@ -62,3 +65,21 @@ def address(models: Path) -> Iterator[str]:
 
     with EmbeddedServer(models, demo=False) as server:
         yield server.address
+
+
+@pytest.fixture(params=["blocking", "awaiting"])
+def ask(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Asks with either client: ``ask(address, lambda client: client.list_models())``."""
+
+    def blocking(address: str, question: Callable[[Any], Any], **settings: Any) -> Any:
+        with AttentionClient(address, **settings) as client:
+            return question(client)
+
+    def awaiting(address: str, question: Callable[[Any], Any], **settings: Any) -> Any:
+        async def wait() -> Any:
+            async with AsyncAttentionClient(address, **settings) as client:
+                return await question(client)
+
+        return asyncio.run(wait())
+
+    return blocking if request.param == "blocking" else awaiting

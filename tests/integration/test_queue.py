@@ -32,20 +32,27 @@ def query(query_len: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     return np.ones((1, query_len, 2), np.float32)
 
 
+def fill(wire: Wire, gate: Gate) -> None:
+    """Sends one request that is computed and one that waits."""
+    wire.begin("Attend", of_length(1))
+    gate.wait_until_reached(1)
+    wire.begin("Attend", of_length(2))
+    gate.wait_until_taken(2)
+
+
 @pytest.fixture
 def start(gate: Gate) -> Iterator[Callable[..., str]]:
     """Starts servers of one engine thread, behind the gate; returns the address."""
     servers: list[EmbeddedServer] = []
 
     def start(**settings: Any) -> str:
-        server = EmbeddedServer(demo=False, engine_threads=1, **settings)
-        servers.append(server.__enter__())
-        return server.address
+        servers.append(EmbeddedServer(demo=False, engine_threads=1, **settings).start())
+        return servers[-1].address
 
     yield start
     gate.open()
     for server in servers:
-        server.__exit__(None, None, None)
+        server.close()
 
 
 @pytest.mark.parametrize("way", ["cancelled", "disconnected", "out of time"])
@@ -123,10 +130,7 @@ def test_request_that_finds_the_queue_full_is_told_when_to_come_back(
     start: Callable[..., str], gate: Gate
 ) -> None:
     with Wire(start(**ONE_WAITS)) as wire:
-        wire.begin("Attend", of_length(1))
-        gate.wait_until_reached(1)
-        wire.begin("Attend", of_length(2))
-        gate.wait_until_taken(2)
+        fill(wire, gate)
 
         refusal = wire.refusal("Attend", of_length(3))
 
@@ -141,10 +145,7 @@ def test_client_comes_back_to_a_full_queue_until_there_is_space(
     address = start(**ONE_WAITS)
     patient = RetryPolicy(max_attempts=1000, max_backoff_seconds=0.1)
     with Wire(address) as wire, ThreadPoolExecutor() as threads:
-        wire.begin("Attend", of_length(1))
-        gate.wait_until_reached(1)
-        wire.begin("Attend", of_length(2))
-        gate.wait_until_taken(2)
+        fill(wire, gate)
 
         asking = threads.submit(
             ask,
@@ -163,10 +164,7 @@ def test_describing_calls_are_answered_while_the_queue_is_full(
     start: Callable[..., str], gate: Gate
 ) -> None:
     with Wire(start(**ONE_WAITS)) as wire:
-        wire.begin("Attend", of_length(1))
-        gate.wait_until_reached(1)
-        wire.begin("Attend", of_length(2))
-        gate.wait_until_taken(2)
+        fill(wire, gate)
 
         assert wire.answer("GetServerInfo", pb.GetServerInfoRequest())
 

@@ -1,8 +1,7 @@
-"""A scripted server on a real socket, and both clients behind one way of asking."""
+"""A scripted server on a real socket."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import grpc
 import pytest
 
-from attention_client import AsyncAttentionClient, AttentionClient
 from attention_service.v1 import attention_pb2_grpc
 
 
@@ -33,21 +31,3 @@ def serve() -> Iterator[Callable[..., str]]:
     yield start
     for server in servers:
         server.stop(grace=None).wait()
-
-
-@pytest.fixture(params=["blocking", "awaiting"])
-def ask(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Asks with either client: ``ask(address, lambda client: client.list_models())``."""
-
-    def blocking(address: str, question: Callable[[Any], Any], **settings: Any) -> Any:
-        with AttentionClient(address, **settings) as client:
-            return question(client)
-
-    def awaiting(address: str, question: Callable[[Any], Any], **settings: Any) -> Any:
-        async def wait() -> Any:
-            async with AsyncAttentionClient(address, **settings) as client:
-                return await question(client)
-
-        return asyncio.run(wait())
-
-    return blocking if request.param == "blocking" else awaiting
