@@ -8,6 +8,7 @@ from attention_client._arrays import Array
 from attention_client._call import Ask, Call
 from attention_client._names import CausalMode, FloatType
 from attention_client._numbers import Integers
+from attention_client._over_limits import check_attend
 from attention_client._request import request_of
 from attention_client._results import AttendResult
 from attention_client._specs import ScoresSpec, WeightsSpec
@@ -67,7 +68,8 @@ class AttendCall(Call[AttendResult]):
 
     Raises:
         InvalidRequestError: Refused, before sending or by the server.
-        LimitExceededError: Over a limit of the server.
+        LimitExceededError: Over a limit of the server, before sending or by the server.
+        RequestTooLargeError: Larger than a message may be.
         NonFiniteError: NaN or infinity, or scores beyond float32.
         ModelNotFoundError: No such model, or no such version.
         ServerUnavailableError: No server answers, after all retries.
@@ -108,5 +110,8 @@ class AttendCall(Call[AttendResult]):
 
     async def exchange(self, ask: Ask) -> AttendResult:
         """Returns the answer."""
-        response: pb.AttendResponse = await ask("Attend", request_of(self))
+        request = request_of(self)
+        response: pb.AttendResponse = await ask(
+            "Attend", request, check=lambda limits: check_attend(request, limits)
+        )
         return AttendResult.from_message(response)

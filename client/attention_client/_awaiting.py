@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -124,6 +125,9 @@ class _AwaitingTransport:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    async def wait(self, future: Future[None], *, timeout: float) -> None:
+        await asyncio.wait([asyncio.wrap_future(future)], timeout=timeout)
 
     async def close(self) -> None:
         self._closed = True

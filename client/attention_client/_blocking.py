@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent import futures
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -109,6 +111,9 @@ class _BlockingTransport:
 
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)  # noqa: ASYNC251  # no event loop runs this
+
+    async def wait(self, future: Future[None], *, timeout: float) -> None:
+        futures.wait([future], timeout)
 
     def close(self) -> None:
         self._closed = True

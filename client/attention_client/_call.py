@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
+
+from attention_service.limits import Limits
 
 ResultT_co = TypeVar("ResultT_co", covariant=True)
 
 
-class Ask(Protocol):
-    """Sends one message and returns the one that answers it, within the call's time."""
+Check: TypeAlias = Callable[[Limits], None]
+"""Raises OverLimit where a request is over these limits."""
 
-    def __call__(self, rpc: str, request: Message, /) -> Awaitable[Any]: ...
+
+class Ask(Protocol):
+    """Sends one message and returns the one that answers it, within the call's time.
+
+    With a check, a message that is over the server's limits is refused before it is sent.
+    """
+
+    def __call__(
+        self, rpc: str, request: Message, /, *, check: Check | None = None
+    ) -> Awaitable[Any]: ...
 
 
 class Call(ABC, Generic[ResultT_co]):

@@ -67,18 +67,26 @@ class Model:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a request may ask for."""
+    """What a request may ask for, and what a server keeps; 0 where it does not say."""
 
     message_bytes: int
     """Largest message, bytes, either way."""
     batch: int
     """Largest batch."""
     length: int
-    """Longest query and key."""
+    """Longest query and key, and longest list of heads or queries."""
     work: int
     """Most rows times keys of one request: batch * heads * query_len * kv_len."""
     stream_bytes: int
-    """Largest request or answer on a stream, all chunks together, bytes."""
+    """Largest request or answer on a stream, all chunks together, and largest tensor over all
+    heads of any request, in float32, bytes."""
+    waiting_requests: int
+    """Most requests that are read or wait at a time; one more is ``ServerBusyError``."""
+    waiting_bytes: int
+    """Most bytes of requests and answers in memory, each until its call is over; one that does not
+    fit is ``ServerBusyError`` too."""
+    drain_seconds: float
+    """Time that what is in flight has to finish once the server is told to stop."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,7 @@ class ServerInfo:
     providers: tuple[str, ...]
     """ONNX Runtime execution providers in use, in order of preference."""
     limits: Limits
-    """What a request may ask for."""
+    """What a request may ask for, and what the server keeps."""
 
     @classmethod
     def from_message(cls, message: pb.GetServerInfoResponse) -> ServerInfo:
@@ -105,5 +113,8 @@ class ServerInfo:
                 length=limits.length,
                 work=limits.work,
                 stream_bytes=limits.stream_bytes,
+                waiting_requests=limits.waiting_requests,
+                waiting_bytes=limits.waiting_bytes,
+                drain_seconds=limits.drain.ToTimedelta().total_seconds(),
             ),
         )

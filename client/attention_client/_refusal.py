@@ -1,12 +1,14 @@
-"""How the SDK itself refuses: before anything is sent, naming the keyword at fault."""
+"""How the SDK itself refuses, before anything is sent."""
 
 from __future__ import annotations
 
 from attention_client.errors import (
+    AttentionError,
     FieldViolation,
     InvalidRequestError,
     error_class,
 )
+from attention_service.limits import OverLimit
 from attention_service.reasons import Reason
 
 
@@ -16,3 +18,12 @@ def refusal(argument: str, description: str, reason: Reason) -> InvalidRequestEr
     assert issubclass(kind, InvalidRequestError)
     violation = FieldViolation(field=argument, description=description)
     return kind(f"{argument}: {description}", reason=reason, violations=(violation,))
+
+
+def limit_refusal(over: OverLimit) -> AttentionError:
+    """Returns the error that the server would answer with."""
+    kind = error_class("INVALID_ARGUMENT", over.reason)
+    if not over.field:
+        return kind(over.description, reason=over.reason)
+    violation = FieldViolation(field=over.field, description=over.description)
+    return kind(f"{over.field}: {over.description}", reason=over.reason, violations=(violation,))

@@ -40,8 +40,8 @@ _ARRAY_RULES: Mapping[str, Callable[[str, Any], NDArray[Any]]] = MappingProxyTyp
 )
 _MASKS = ("key_mask", "attend_mask", "attn_bias")
 
-_MAX_MESSAGE_BYTES = 2**31 - 1
-"""What protobuf can write, whatever the server's limit."""
+_MOST_TENSOR_BYTES = 2**31 - 2**20
+"""What protobuf can write, whatever the server's limit, with room for all but the tensors."""
 
 
 def request_of(call: AttendCall) -> pb.AttendRequest:
@@ -53,10 +53,11 @@ def request_of(call: AttendCall) -> pb.AttendRequest:
     """
     arrays = _arrays_of(call)
     size = sum(array.nbytes for array in arrays.values())
-    if size > _MAX_MESSAGE_BYTES:
+    if size > _MOST_TENSOR_BYTES:
         raise RequestTooLargeError(
             f"the arrays have {size} bytes, but a message holds less than 2 GiB: "
-            "send fewer sequences at once"
+            "send fewer sequences at once",
+            reason=Reason.MESSAGE_LIMIT,
         )
     request = pb.AttendRequest(
         request_id=_numbers.text("request_id", call.request_id),

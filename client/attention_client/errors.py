@@ -58,7 +58,7 @@ class FieldViolation:
     """A field at fault."""
 
     field: str
-    """Path of the field, "mask.kv_lengths[2]" say; a keyword where the SDK itself refused."""
+    """Path of the field, "mask.kv_lengths[2]" say; a keyword where no server had to be known."""
     description: str
     """What is wrong with it."""
 
@@ -194,9 +194,11 @@ CLASS_BY_REASON: Mapping[Reason, type[AttentionError]] = MappingProxyType(
         Reason.NON_FINITE: NonFiniteError,
         Reason.SCORE_OVERFLOW: NonFiniteError,
         Reason.VALUE_OVERFLOW: NonFiniteError,
+        Reason.MESSAGE_LIMIT: RequestTooLargeError,
         Reason.BATCH_LIMIT: LimitExceededError,
         Reason.LENGTH_LIMIT: LimitExceededError,
         Reason.WORK_LIMIT: LimitExceededError,
+        Reason.TENSOR_LIMIT: LimitExceededError,
         Reason.ANSWER_LIMIT: LimitExceededError,
         Reason.MODEL_NOT_FOUND: ModelNotFoundError,
         Reason.VERSION_NOT_FOUND: ModelNotFoundError,

@@ -83,7 +83,7 @@ class Manifest:
     """SHA-256 of each file, hexadecimal."""
     outputs: tuple[str, ...] = OUTPUTS
     source: Mapping[str, str] = field(default_factory=dict)
-    """Where the weights come from: family, layer and digest."""
+    """Where the weights come from: family, layer and digest, 4096 bytes at most in all."""
     parity: Mapping[str, float] = field(default_factory=dict)
     """Largest errors against float64 at export, relative to the largest magnitude."""
 
@@ -99,12 +99,18 @@ class Manifest:
             ManifestError: Text that is no manifest of this format.
         """
         try:
-            document = json.loads(text)
+            # json takes UTF-16 and repeated names too, which other readers take otherwise.
+            document = json.loads(
+                text.decode() if isinstance(text, bytes) else text, object_pairs_hook=_object
+            )
+        except ManifestError:
+            raise
         except (ValueError, RecursionError):
             raise ManifestError("it is not JSON") from None
         if not isinstance(document, dict):
             raise ManifestError("it must hold one object")
-        if document.pop("format", None) != FORMAT:
+        number = document.pop("format", None)
+        if type(number) is not int or number != FORMAT:
             raise ManifestError(f"format must be {FORMAT}")
         fields = _read(document, _MANIFEST_FIELDS, "")
         fields["defaults"] = Defaults(**_read(fields["defaults"], _DEFAULTS_FIELDS, "defaults."))
@@ -125,6 +131,15 @@ class Manifest:
             raise ManifestError(f"files must hold {MODEL_FILE}")
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in document:
+            raise ManifestError(f"{name[:64]!r} stands there twice")
+        document[name] = value
+    return document
+
+
 def _read(
     document: dict[str, Any], checks: Mapping[str, tuple[Callable[[Any], bool], str]], prefix: str
 ) -> dict[str, Any]:
@@ -139,10 +154,11 @@ def _read(
     return dict(document)
 
 
-def _whole_number(low: int) -> Callable[[Any], bool]:
-    return lambda x: type(x) is int and low <= x < 2**31
+def _whole_number(low: int, high: int = 2**31 - 1) -> Callable[[Any], bool]:
+    return lambda x: type(x) is int and low <= x <= high
 
 
+_MOST_SOURCE_BYTES = 4096  # it travels with every list of models; the exporter writes some 200
 _LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127  # numbers travel and compute as float32
 
 
@@ -152,6 +168,12 @@ def _text_map(value_pattern: str) -> Callable[[Any], bool]:
         isinstance(x, dict)
         and all(isinstance(v, str) and pattern.fullmatch(v) is not None for v in x.values())
         and all(map(_travels, itertools.chain(x, x.values())))
+    )
+
+
+def _source(x: Any) -> bool:
+    return _text_map(".*")(x) and (
+        sum(len(text.encode()) for text in itertools.chain(x, x.values())) <= _MOST_SOURCE_BYTES
     )
 
 
@@ -169,6 +191,7 @@ def _known_files(x: Any) -> bool:
 
 
 _POSITIVE = (_whole_number(1), "a whole number, at least 1")
+_WIDTH = (_whole_number(1, 2**20), "a whole number of 1 to 1048576")
 _WINDOW = (lambda x: x is None or _whole_number(0)(x), "null or a whole number, at least 0")
 
 _DEFAULTS_FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
@@ -190,16 +213,18 @@ _MANIFEST_FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         "a positive integer in decimal without leading zeros, as a string",
     ),
     **dict.fromkeys(
-        ("query_dim", "key_dim", "value_dim", "output_dim", "head_dim", "value_head_dim", "opset"),
-        _POSITIVE,
+        ("query_dim", "key_dim", "value_dim", "output_dim", "head_dim", "value_head_dim"), _WIDTH
     ),
+    "opset": _POSITIVE,
     "defaults": (lambda x: isinstance(x, dict), "an object"),
     "files": (_known_files, "SHA-256 digests of " + ", ".join((MODEL_FILE, *STAGE_FILES))),
     "outputs": (
-        lambda x: isinstance(x, list) and bool(x) and all(o in OUTPUTS for o in x),
-        "a list of " + ", ".join(OUTPUTS),
+        lambda x: (
+            isinstance(x, list) and bool(x) and all(o in OUTPUTS and x.count(o) == 1 for o in x)
+        ),
+        "a list of " + ", ".join(OUTPUTS) + ", each once",
     ),
-    "source": (_text_map(".*"), "an object of strings"),
+    "source": (_source, f"an object of strings, {_MOST_SOURCE_BYTES} bytes at most in all"),
     "parity": (
         lambda x: isinstance(x, dict) and all(map(_finite, x.values())),
         "an object of numbers",

@@ -46,12 +46,20 @@ class Reason(str, Enum):
     OUTPUT_NOT_SUPPORTED = "OUTPUT_NOT_SUPPORTED"
     """An output that the model cannot give."""
 
+    MESSAGE_LIMIT = "MESSAGE_LIMIT"
+    """A request larger than its message may be: the SDK says it of what no server would take.
+
+    The server says it of a request that only names things; beyond the largest message, gRPC itself
+    refuses, and gives no reason.
+    """
     BATCH_LIMIT = "BATCH_LIMIT"
     """More sequences than the server takes at once."""
     LENGTH_LIMIT = "LENGTH_LIMIT"
-    """A query or key longer than the server takes."""
+    """A query, a key or a list longer than the server takes."""
     WORK_LIMIT = "WORK_LIMIT"
     """batch * heads * query_len * kv_len over what the server takes."""
+    TENSOR_LIMIT = "TENSOR_LIMIT"
+    """A tensor over all heads larger than any request or answer."""
     ANSWER_LIMIT = "ANSWER_LIMIT"
     """An answer larger than a message may be."""
 

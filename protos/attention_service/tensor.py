@@ -96,7 +96,9 @@ def decode(tensor: pb.Tensor) -> NDArray[Any]:
         )
     array = np.frombuffer(data, _DTYPES[tensor.data_type]).reshape(shape)
     if tensor.data_type == pb.DATA_TYPE_BFLOAT16:
-        return (array.astype(np.uint32) << 16).view(np.float32)
+        widened = array.astype(np.uint32)
+        widened <<= 16
+        return widened.view(np.float32)
     if tensor.data_type == pb.DATA_TYPE_BOOL:
         truth: NDArray[np.bool_] = array != 0
         return truth

@@ -48,16 +48,20 @@ def info(client: AttentionClient, args: Namespace) -> Iterator[str]:
         yield from facts(_model_facts(client.get_model(args.model, args.model_version)))
         return
     server = client.server_info()
+    limits = server.limits
     yield from facts(
         [
             ("server", args.server),
             ("version", server.version),
             ("providers", ", ".join(server.providers)),
-            ("largest message", f"{server.limits.message_bytes:,} bytes"),
-            ("largest on a stream", f"{server.limits.stream_bytes:,} bytes"),
-            ("largest batch", f"{server.limits.batch:,}"),
-            ("longest query and key", f"{server.limits.length:,}"),
-            ("most work", f"{server.limits.work:,} (batch * heads * query_len * kv_len)"),
+            ("largest message", f"{limits.message_bytes:,} bytes"),
+            ("largest on a stream", f"{limits.stream_bytes:,} bytes"),
+            ("largest batch", f"{limits.batch:,}"),
+            ("longest query and key", f"{limits.length:,}"),
+            ("most work", f"{limits.work:,} (batch * heads * query_len * kv_len)"),
+            ("most waiting", f"{limits.waiting_requests:,} requests"),
+            ("most kept in memory", f"{limits.waiting_bytes:,} bytes"),
+            ("time to drain", f"{limits.drain_seconds:g} s"),
         ]
     )
 

@@ -1526,7 +1526,9 @@ Global___GetServerInfoResponse: _TypeAlias = GetServerInfoResponse  # noqa: Y015
 
 @_typing.final
 class Limits(_message.Message):
-    """Bounds what a request may ask for."""
+    """Bounds what a request may ask for, and what a server keeps; 0 or absent where the server
+    does not say.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1535,8 +1537,11 @@ class Limits(_message.Message):
     LENGTH_FIELD_NUMBER: _builtins.int
     WORK_FIELD_NUMBER: _builtins.int
     STREAM_BYTES_FIELD_NUMBER: _builtins.int
+    WAITING_REQUESTS_FIELD_NUMBER: _builtins.int
+    WAITING_BYTES_FIELD_NUMBER: _builtins.int
+    DRAIN_FIELD_NUMBER: _builtins.int
     message_bytes: _builtins.int
-    """Largest message, bytes, either way."""
+    """Largest message, bytes, either way. gRPC itself refuses a larger request, without a reason."""
     batch: _builtins.int
     """Largest batch."""
     length: _builtins.int
@@ -1544,9 +1549,19 @@ class Limits(_message.Message):
     work: _builtins.int
     """Most rows times keys of one request: batch * heads * query_len * kv_len."""
     stream_bytes: _builtins.int
-    """Largest request or answer on a stream, all chunks together, and largest tensor over all heads,
-    in FLOAT32, bytes.
+    """Largest request or answer on a stream, all chunks together, and largest tensor over all heads
+    of any request, in FLOAT32, whether asked for or not, bytes.
     """
+    waiting_requests: _builtins.int
+    """Most requests that are read or wait at a time; one more is UNAVAILABLE, with google.rpc.RetryInfo."""
+    waiting_bytes: _builtins.int
+    """Most bytes of requests and answers in memory, each until its call is over; one that does not fit
+    is UNAVAILABLE too.
+    """
+    @_builtins.property
+    def drain(self) -> _duration_pb2.Duration:
+        """Time that what is in flight has to finish once the server is told to stop."""
+
     def __init__(
         self,
         *,
@@ -1555,10 +1570,13 @@ class Limits(_message.Message):
         length: _builtins.int = ...,
         work: _builtins.int = ...,
         stream_bytes: _builtins.int = ...,
+        waiting_requests: _builtins.int = ...,
+        waiting_bytes: _builtins.int = ...,
+        drain: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "length", b"length", "message_bytes", b"message_bytes", "stream_bytes", b"stream_bytes", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "drain", b"drain", "length", b"length", "message_bytes", b"message_bytes", "stream_bytes", b"stream_bytes", "waiting_bytes", b"waiting_bytes", "waiting_requests", b"waiting_requests", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

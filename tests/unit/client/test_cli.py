@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from attention_client.cli import main
 from attention_service.tensor import decode, encode
@@ -134,7 +135,14 @@ def test_without_a_name_the_server_is_described(
         version="1.2.3",
         providers=["CPUExecutionProvider"],
         limits=pb.Limits(
-            message_bytes=2**26, batch=256, length=65536, work=2**36, stream_bytes=2**30
+            message_bytes=2**26,
+            batch=256,
+            length=65536,
+            work=2**36,
+            stream_bytes=2**30,
+            waiting_requests=1024,
+            waiting_bytes=2**30,
+            drain=Duration(seconds=30),
         ),
     )
     server = serve(GetServerInfo=lambda *_: response)
@@ -151,6 +159,9 @@ def test_without_a_name_the_server_is_described(
         "largest batch          256",
         "longest query and key  65,536",
         "most work              68,719,476,736 (batch * heads * query_len * kv_len)",
+        "most waiting           1,024 requests",
+        "most kept in memory    1,073,741,824 bytes",
+        "time to drain          30 s",
     ]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from attention_client import (
     AsyncAttentionClient,
@@ -30,7 +31,16 @@ def test_the_server_describes_itself(serve: Serve, ask: Ask) -> None:
     response = pb.GetServerInfoResponse(
         version="1.2.3",
         providers=["CUDAExecutionProvider", "CPUExecutionProvider"],
-        limits=pb.Limits(message_bytes=1, batch=2, length=3, work=2**36, stream_bytes=5),
+        limits=pb.Limits(
+            message_bytes=1,
+            batch=2,
+            length=3,
+            work=2**36,
+            stream_bytes=5,
+            waiting_requests=6,
+            waiting_bytes=7,
+            drain=Duration(seconds=8, nanos=500_000_000),
+        ),
     )
 
     answer = ask(serve(GetServerInfo=lambda *_: response), lambda client: client.server_info())
@@ -38,7 +48,16 @@ def test_the_server_describes_itself(serve: Serve, ask: Ask) -> None:
     assert answer == ServerInfo(
         version="1.2.3",
         providers=("CUDAExecutionProvider", "CPUExecutionProvider"),
-        limits=Limits(message_bytes=1, batch=2, length=3, work=2**36, stream_bytes=5),
+        limits=Limits(
+            message_bytes=1,
+            batch=2,
+            length=3,
+            work=2**36,
+            stream_bytes=5,
+            waiting_requests=6,
+            waiting_bytes=7,
+            drain_seconds=8.5,
+        ),
     )
 
 

@@ -119,7 +119,8 @@ async def test_a_task_cancelled_as_soon_as_it_asks_leaves_no_call_behind(serve: 
     arrived, cancelled = threading.Event(), threading.Event()
 
     def handler(_: Any, context: grpc.ServicerContext) -> pb.ListModelsResponse:
-        context.add_callback(cancelled.set)
+        if not context.add_callback(cancelled.set):  # over already
+            cancelled.set()
         arrived.set()
         cancelled.wait(20)
         return pb.ListModelsResponse()

@@ -57,8 +57,9 @@ def _document() -> dict[str, Any]:
         _MANIFEST,
         replace(_MANIFEST, defaults=Defaults(num_heads=1, num_kv_heads=1, scale=-1.0)),
         replace(_MANIFEST, files={MODEL_FILE: _DIGEST}, source={}, parity={}),
+        replace(_MANIFEST, source={"note": "n" * 4092}),
     ],
-    ids=["everything given", "plain defaults", "the whole layer alone"],
+    ids=["everything given", "plain defaults", "the whole layer alone", "the longest source"],
 )
 def test_what_is_written_is_read(manifest: Manifest) -> None:
     assert Manifest.from_json(manifest.to_json()) == manifest
@@ -106,6 +107,8 @@ def _with(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
 _HUGE = 10**400  # JSON holds it, a float does not
 _WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "another format": (_with("format", 2), "format must be 1"),
+    "a format that is true": (_with("format", True), "format must be 1"),
+    "a format in floating point": (_with("format", 1.0), "format must be 1"),
     "no format": (_without("format"), "format must be 1"),
     "an unknown field": (_with("colour", "red"), "unknown field 'colour'"),
     "an unknown default": (_with("defaults.colour", 1), "unknown field defaults.'colour'"),
@@ -124,7 +127,9 @@ _WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     ),
     "a version that is a number": (_with("version", 1), "version must be"),
     "a width of 0": (_with("query_dim", 0), "query_dim must be"),
-    "a width of 2^31": (_with("output_dim", 2**31), "output_dim must be"),
+    "a width of 2^20 + 1": (_with("output_dim", 2**20 + 1), "output_dim must be"),
+    "a width beyond every number": (_with("query_dim", _HUGE), "query_dim must be"),
+    "heads of 2^31": (_with("defaults.num_heads", 2**31), "defaults.num_heads must be"),
     "a width that is true": (_with("key_dim", True), "key_dim must be"),
     "a width in floating point": (_with("value_dim", 8.0), "value_dim must be"),
     "no head_dim": (_without("head_dim"), "head_dim is missing"),
@@ -148,15 +153,24 @@ _WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "a causality in a list": (_with("defaults.causal", ["none"]), "defaults.causal must be"),
     "a negative window": (_with("defaults.window_left", -1), "defaults.window_left must be"),
     "no files": (_with("files", {}), "files must hold model.onnx"),
+    "a file from the root": (_with("files", {"/etc/passwd": _DIGEST}), "files must be"),
+    "a file with a NUL": (_with("files", {f"{MODEL_FILE}\0": _DIGEST}), "files must be"),
     "an unknown file": (_with("files", {"../x": _DIGEST}), "files must be"),
     "a digest too short": (_with("files", {MODEL_FILE: "0" * 63}), "files must be"),
     "a digest in capitals": (_with("files", {MODEL_FILE: "A" * 64}), "files must be"),
     "a digest with a line break": (_with("files", {MODEL_FILE: _DIGEST + "\n"}), "files must be"),
     "no outputs": (_with("outputs", []), "outputs must be"),
     "an unknown output": (_with("outputs", ["output", "logits"]), "outputs must be"),
+    "an output twice": (_with("outputs", ["output", "output"]), "outputs must be"),
     "outputs in a map": (_with("outputs", {"output": 1}), "outputs must be"),
     "an output in a list": (_with("outputs", [["output"]]), "outputs must be"),
     "a source that is no text": (_with("source", {"layer": 1}), "source must be"),
+    "a source of 4,097 bytes": (_with("source", {"note": "n" * 4093}), "source must be"),
+    "a source of 4,102 bytes in 1,370 characters": (
+        _with("source", {"note": "注" * 1366}),
+        "source must be",
+    ),
+    "a source of long names": (_with("source", {"n" * 4097: ""}), "source must be"),
     "half a character in a source": (_with("source", {"layer": "\ud800"}), "source must be"),
     "half a character in a source's name": (_with("source", {"\ud800": "0"}), "source must be"),
     "a parity that is no number": (_with("parity", {"output": "0"}), "parity must be"),
@@ -179,11 +193,40 @@ def test_a_wrong_field_is_named(spoil: Callable[[dict[str, Any]], None], message
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[" * 100_000, b"\xff\xfe\x00", "9" * 5000],
-    ids=["empty", "cut off", "nested too deep", "no text", "a number too long"],
+    [
+        "",
+        "{",
+        "[" * 100_000,
+        b"\xff\xfe\x00",
+        _MANIFEST.to_json().encode("utf-8-sig"),
+        _MANIFEST.to_json().encode("utf-16"),
+        _MANIFEST.to_json().encode("utf-32-le"),
+        "9" * 5000,
+    ],
+    ids=[
+        "empty",
+        "cut off",
+        "nested too deep",
+        "no text",
+        "with a mark before it",
+        "UTF-16",
+        "UTF-32",
+        "a number too long",
+    ],
 )
 def test_what_is_not_json_is_refused(text: str | bytes) -> None:
     with pytest.raises(ManifestError, match="is not JSON"):
+        Manifest.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("query_dim", "8"), ("num_heads", "4"), ("model.onnx", f'"{_DIGEST}"')]
+)
+def test_what_stands_there_twice_is_refused(name: str, value: str) -> None:
+    # Readers differ in which of the two they take.
+    text = _MANIFEST.to_json().replace(f'"{name}":', f'"{name}": {value}, "{name}":')
+
+    with pytest.raises(ManifestError, match=f"'{name}' stands there twice"):
         Manifest.from_json(text)
 
 
