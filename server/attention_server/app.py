@@ -11,7 +11,7 @@ from importlib import metadata
 
 import grpc
 from grpc import aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection
 
@@ -19,10 +19,14 @@ from attention_server.domain.catalog import Catalog
 from attention_server.domain.model import SDPA, Model
 from attention_server.edge.attend import AttendHandlers
 from attention_server.edge.describe import DescribeHandlers
+from attention_server.edge.freed_memory import FreedMemory
+from attention_server.edge.health import HEALTH_NAME, health_service
 from attention_server.edge.service import SERVICE_NAME, service
-from attention_server.edge.traffic import Traffic
+from attention_server.edge.traffic import Traffic, TrafficCounts
+from attention_server.edge.transport import channel_options
 from attention_server.engine.engine import Engine, ModelUnusable
 from attention_server.engine.providers import load_runtime
+from attention_server.listening import check_listenable
 from attention_server.models.repository import (
     BUILT_IN,
     FoundModel,
@@ -32,16 +36,12 @@ from attention_server.models.repository import (
 )
 from attention_server.scheduling.scheduler import Scheduler
 from attention_server.settings import Settings, SettingsError
+from attention_server.trial import Trial
 
 __all__ = ["App"]
 
 _log = logging.getLogger(__name__)
 
-# Frames larger than HTTP/2's default of 16 KiB and a look-ahead for whole messages: a quarter off
-# a call of 400 kB.
-_MAX_FRAME_BYTES = (1 << 24) - 1
-_LOOKAHEAD_BYTES = 1 << 24
-_MIN_PING_INTERVAL_MS = 10_000
 _FAREWELL_SECONDS = 1.0
 
 
@@ -70,44 +70,31 @@ class App:
             max_waiting_bytes=settings.max_waiting_bytes,
         )
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="edge")
+        self._freed_memory = FreedMemory(self._executor)
         self._traffic = Traffic()
         self._health = health.HealthServicer()
         self._server: aio.Server | None = None
 
     async def start(self) -> str:
-        """Opens the port, says SERVING, and returns the address that clients use.
+        """Opens the port, says SERVING, and returns where it listens; the port is never 0.
 
         Raises:
             SettingsError: The address cannot be listened on.
         """
+        # In a thread: a name may be slow to find.
+        await asyncio.to_thread(check_listenable, self._settings.listen)
         settings = self._settings
-        server = aio.server(
-            options=[
-                ("grpc.max_receive_message_length", settings.max_message_bytes),
-                ("grpc.max_send_message_length", -1),  # answers are bounded at admission
-                ("grpc.http2.max_frame_size", _MAX_FRAME_BYTES),
-                ("grpc.http2.lookahead_bytes", _LOOKAHEAD_BYTES),
-                ("grpc.http2.min_ping_interval_without_data_ms", _MIN_PING_INTERVAL_MS),
-                ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a twin
-            ]
-        )
-        server.add_generic_rpc_handlers((self._service(),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        server = aio.server(options=channel_options(settings.max_message_bytes))
+        asked = health_service(self._health, self._freed_memory)
+        server.add_generic_rpc_handlers((self._service(), asked))
         if settings.reflection:
-            names = (
-                SERVICE_NAME,
-                health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
-                reflection.SERVICE_NAME,
-            )
+            names = (SERVICE_NAME, HEALTH_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, server)
         host = settings.listen.rpartition(":")[0]
         try:
             port = server.add_insecure_port(settings.listen)
-        except RuntimeError:
-            raise SettingsError(
-                f"listen: {settings.listen} cannot be listened on; is the port taken?"
-            ) from None
+        except RuntimeError:  # somebody was faster
+            raise SettingsError(f"listen: {settings.listen} cannot be listened on") from None
         await server.start()
         self._server = server
         for name in ("", SERVICE_NAME):
@@ -129,36 +116,65 @@ class App:
             # Health may be watched without end: that nobody waits for.
             await self._server.stop(_FAREWELL_SECONDS if in_time else None)
         await asyncio.to_thread(self._scheduler.close)
+        self._freed_memory.close()
         self._executor.shutdown()
+        if self._server is not None:  # else it was a start that failed
+            _log.info("drained: %s", self.traffic)
+
+    @property
+    def traffic(self) -> TrafficCounts:
+        """How many calls came since the start, and how they ended."""
+        return self._traffic.counts
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """Requests that wait for a thread or are being read, and the bytes that all calls hold."""
+        return self._scheduler.waiting
 
     def _service(self) -> grpc.GenericRpcHandler:
-        limits = self._settings.limits
+        settings, limits = self._settings, self._settings.limits
         return service(
-            AttendHandlers(self._catalog, limits, self._scheduler, self._executor),
+            AttendHandlers(
+                self._catalog, limits, self._scheduler, self._executor, self._freed_memory
+            ),
             DescribeHandlers(
                 self._catalog,
                 limits,
+                waiting_requests=settings.max_waiting_requests,
+                waiting_bytes=settings.max_waiting_bytes,
+                drain_seconds=settings.drain_seconds,
                 version=metadata.version("attention-service"),
                 providers=self._engine.providers,
             ),
             self._traffic,
+            self._freed_memory,
         )
 
     def _load_models(self) -> Iterator[Model]:
         own = self._settings.models
         roots = [*([BUILT_IN] if self._settings.demo else []), *([own] if own else [])]
         if own and not any(find_model_directories(own)):
-            _log.warning("no model in %s: it must hold <name>/<version>/manifest.json", own)
-        for found in find_models(roots):
-            if isinstance(found, RefusedModel):
-                _log.error("model %s is not served: %s", found.name, found.reason)
-                continue
-            if self._load(found):
-                yield found.model
+            # An empty directory waits for models; whoever put something there meant it to be one.
+            empty = all(entry.name.startswith(".") for entry in own.iterdir())
+            _log.log(
+                logging.INFO if empty else logging.WARNING,
+                "no model in %s: it must hold <name>/<version>/manifest.json",
+                own,
+            )
+        with Trial() as trial:
+            for found in find_models(roots):
+                if isinstance(found, RefusedModel):
+                    _log.error("model %s is not served: %s", found.name, found.reason)
+                elif self._load(found, trial):
+                    yield found.model
 
-    def _load(self, found: FoundModel) -> bool:
+    def _load(self, found: FoundModel, trial: Trial) -> bool:
         name = "/".join(found.model.key)
         started = time.monotonic()
+        fault = None if found.is_built_in else trial.fault_of(found)
+        if fault is not None:
+            _log.error("model %s is not served: %s", name, fault)
+            return False
         try:
             self._engine.load(found.model, found.files)
         except ModelUnusable as error:

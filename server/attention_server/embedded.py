@@ -10,7 +10,9 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from attention_server.app import App
-from attention_server.settings import Settings
+from attention_server.edge.traffic import TrafficCounts
+from attention_server.listening import reachable
+from attention_server.settings import checked
 
 __all__ = ["EmbeddedServer"]
 
@@ -26,16 +28,17 @@ class EmbeddedServer:
         **settings: Any other of ``attention_server.settings.Settings``.
 
     Raises:
-        pydantic.ValidationError: Settings that make no sense.
+        SettingsError: Settings that make no sense.
     """
 
     def __init__(
         self, models: Path | str | None = None, *, listen: str = "127.0.0.1:0", **settings: object
     ) -> None:
-        self._settings = Settings.model_validate({"models": models, "listen": listen, **settings})
+        self._settings = checked({"models": models, "listen": listen, **settings})
         self._running: _Running | None = None
+        self._app: App | None = None
         self.address = ""
-        """Where the server listens, "127.0.0.1:50051" say."""
+        """Where clients in this process find the server, "127.0.0.1:50051" say."""
 
     def start(self) -> EmbeddedServer:
         """Starts serving, until ``close``: where no ``with`` block fits, across notebook cells say.
@@ -47,13 +50,19 @@ class EmbeddedServer:
         """
         if self._running is not None:
             raise RuntimeError("this server serves already")
-        self._running = _Running(App(self._settings))
+        self._app = App(self._settings)
+        self._running = _Running(self._app)
         try:
-            self.address = self._running.in_loop(self._running.app.start())
+            self.address = reachable(self._running.in_loop(self._running.app.start()))
         except BaseException:
             self.close()
             raise
         return self
+
+    @property
+    def traffic(self) -> TrafficCounts:
+        """How many calls came since the last start, and how they ended."""
+        return TrafficCounts() if self._app is None else self._app.traffic
 
     def close(self) -> None:
         """Drains and stops; a server that does not serve is left as it is."""
@@ -93,6 +102,7 @@ class _Running:
     def end(self) -> None:
         try:
             self.in_loop(self.app.drain())
+            self.in_loop(self._loop.shutdown_default_executor())
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()

@@ -42,10 +42,10 @@ class Gate:
             yield from run(engine, tasks)
 
         @contextmanager
-        def watched_reserved(scheduler: Scheduler, request_bytes: int) -> Iterator[None]:
+        def watched_reserved(scheduler: Scheduler) -> Iterator[None]:
             with ExitStack() as stack:
                 try:
-                    stack.enter_context(reserved(scheduler, request_bytes))
+                    stack.enter_context(reserved(scheduler))
                 except QueueFull:
                     with self._changed:
                         self._refused += 1

@@ -122,12 +122,13 @@ def test_exit_status_is_0(drain: Drain) -> None:
     assert drain.exit_status == 0
 
 
-def test_log_says_that_the_server_drains_and_nothing_else(drain: Drain) -> None:
+def test_log_says_that_the_server_drains_and_has_drained_and_nothing_else(drain: Drain) -> None:
     told = [line for line in drain.log if line != "taken"]
 
-    assert len(told) == 2
+    assert len(told) == 3
     assert told[0].endswith("(CPUExecutionProvider)")
-    assert told[1].endswith("INFO draining")
+    assert told[1].endswith("INFO draining; a second signal stops at once")
+    assert told[2].endswith("INFO drained: 7 calls, 3 answered, 4 refused")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
@@ -143,18 +144,28 @@ def test_idle_server_ends_on_a_signal_with_status_0(
     assert status == 0
 
 
-def test_second_signal_does_not_cut_the_drain_short() -> None:
-    with ServerProcess("--engine-threads", "1", program=GATED) as server:
-        with Wire(server.address) as wire:
-            call = wire.begin("Attend", sdpa())
-            server.wait_for_line(re.compile("^taken$"))
-            server.terminate()
-            server.wait_for_line(re.compile("draining$"))
-            server.terminate()
-            assert wire.refusal("Attend", sdpa()).reason == "SHUTTING_DOWN"
-            server.close_stdin()
-            assert call.result()
-        assert server.wait() == 0
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
+@pytest.mark.parametrize(
+    ("grace_seconds", "waits_for"),
+    [("300", "draining; "), ("0", "gave up what was in flight")],
+    ids=["while callers are waited for", "while an engine thread is waited for"],
+)
+def test_second_signal_stops_at_once(
+    second: signal.Signals, grace_seconds: str, waits_for: str
+) -> None:
+    arguments = ("--engine-threads", "1", "--drain-seconds", grace_seconds)
+    with ServerProcess(*arguments, program=GATED) as server, Wire(server.address) as wire:
+        call = wire.begin("Attend", sdpa())
+        server.wait_for_line(re.compile("^taken$"))
+        server.terminate()
+        server.wait_for_line(re.compile(waits_for))
+
+        server.process.send_signal(second)
+
+        assert server.wait() == 128 + second
+        assert refusal_of(call).code is grpc.StatusCode.UNAVAILABLE
+    assert server.log[-1].endswith("stopped at once by a second signal; what was in flight is lost")
+    assert sum("second signal" in line for line in server.log) == 2
 
 
 def test_what_is_not_done_within_the_grace_period_is_given_up(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import re
 import socket
 import threading
+from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from attention_client import AsyncAttentionClient, AttentionClient, ServerUnavailableError
 from attention_server import EmbeddedServer
@@ -80,19 +81,38 @@ def test_two_servers_are_two() -> None:
     assert batches == [1, 2]
 
 
-def test_taken_port_is_an_error_of_the_setting() -> None:
+def test_taken_port_is_an_error_of_the_setting_and_leaves_nothing_behind() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        before = threads()
-        with pytest.raises(SettingsError, match="is the port taken"):
+        before = set(threading.enumerate())
+        with pytest.raises(SettingsError, match=r"^listen: port \d+ of 127\.0\.0\.1 is taken; "):
             EmbeddedServer(listen=address, demo=False).__enter__()
 
-    assert threads() == before
+    assert set(threading.enumerate()) <= before
 
 
-def test_setting_that_there_is_not_is_refused() -> None:
-    with pytest.raises(ValidationError, match="max_bach"):
-        EmbeddedServer(max_bach=1)
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"max_bach": 1}, "max_bach: there is no such setting; did you mean max_batch?"),
+        ({"config": "a.toml"}, "config: there is no such setting; --help shows all"),
+        ({"max_batch": 0}, "max_batch: must be a whole number from 1 to 4294967295"),
+        ({"models": "/no/such"}, "models: must be a directory that is there and that this user"),
+    ],
+)
+def test_wrong_setting_is_refused_in_the_words_of_the_command(
+    settings: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SettingsError, match=f"^{re.escape(said)}"):
+        EmbeddedServer(**settings)
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0"])
+def test_server_on_every_address_is_found_on_the_loopback_one(listen: str) -> None:
+    with EmbeddedServer(listen=listen, demo=False) as server:
+        assert re.fullmatch(r"127\.0\.0\.1:[1-9]\d*", server.address)
+        with AttentionClient(server.address) as client:
+            assert client.server_info().version
 
 
 def test_environment_does_not_reach_it(monkeypatch: pytest.MonkeyPatch) -> None:

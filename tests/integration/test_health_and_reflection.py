@@ -11,8 +11,11 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from attention_server import EmbeddedServer
+from attention_server.edge import health
+from tests.encoding import delimited
 from tests.wire import SERVICE, Refusal, Wire
 
+HEALTH = "grpc.health.v1.Health"
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 
 
@@ -45,6 +48,67 @@ def test_health_of_another_service_is_not_found(wire: Wire) -> None:
         wire.health("inference.Other")
 
     assert Refusal.of(caught.value).code is grpc.StatusCode.NOT_FOUND
+
+
+def asked(wire: Wire, method: str, data: bytes) -> Iterator[bytes]:
+    """Yields what the health service answers to these bytes."""
+    ask: Any = wire.channel.unary_stream(f"/{HEALTH}/{method}")  # of a unary call the one answer
+    yield from ask(data, timeout=60)
+
+
+@pytest.mark.parametrize("method", ["Check", "Watch"])
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (delimited(1, b"x" * 1022), "MESSAGE_LIMIT"),
+        (delimited(1, b"x" * (5 << 20)), "MESSAGE_LIMIT"),
+        (b"\xff" * 1025, "MESSAGE_LIMIT"),
+        (b"\xff" * 1024, "MALFORMED_MESSAGE"),
+    ],
+    ids=["1,025 bytes", "5 MiB", "1,025 bytes that are no message", "no message"],
+)
+def test_health_of_what_is_no_name_is_refused(
+    wire: Wire, method: str, data: bytes, reason: str
+) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        next(asked(wire, method, data))
+
+    refusal = Refusal.of(caught.value)
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, reason)
+
+
+def test_health_of_an_unknown_service_can_be_watched(wire: Wire) -> None:
+    name = "x" * 1021  # with what stands before it, as long as a request may be
+    assert next(wire.watch_health(name)) == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+
+
+def test_watches_of_health_beyond_a_limit_are_unavailable_until_one_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health, "MOST_WATCHES", 2)
+    with EmbeddedServer(demo=False) as server, Wire(server.address) as wire:
+        watches = [wire.watch_health(name) for name in ("", "nobody")]
+        assert all(next(watch) for watch in watches)
+        with Wire(server.address) as other:
+            with pytest.raises(grpc.RpcError) as caught:
+                next(other.watch_health())
+            assert other.health() == health_pb2.HealthCheckResponse.SERVING
+            wire.channel.close()
+            assert watched_at_last(other) == health_pb2.HealthCheckResponse.SERVING
+
+    refusal = Refusal.of(caught.value)
+    assert refusal.code is grpc.StatusCode.UNAVAILABLE
+    assert refusal.message == "at most 2 may watch at a time"
+
+
+def watched_at_last(wire: Wire) -> int:
+    """Returns what a watch says first, once there is room for it."""
+    for _ in range(1000):  # the server hears of the end of others when it does
+        try:
+            return next(wire.watch_health())
+        except grpc.RpcError:
+            continue
+    raise AssertionError("there is never room")
 
 
 def test_reflection_is_off_unless_it_is_asked_for(wire: Wire) -> None:

@@ -98,7 +98,7 @@ def test_request_out_of_time_while_it_waits_is_told_so(
 def test_place_of_a_request_given_up_is_free_again(
     start: Callable[..., str], gate: Gate, settings: dict[str, int], who_fit_then: list[int]
 ) -> None:
-    width = 6000  # 24 kB a query: two requests of two queries are more than may wait
+    width = 2000  # 8 kB a query, and as much for its answer: 16 + 32 kB fit, 32 more do not
     with Wire(start(**settings)) as wire:
         wire.begin("Attend", of_length(1, width=width))
         gate.wait_until_reached(1)

@@ -6,8 +6,8 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from attention_server.domain.places import Sight, sight
-from attention_server.domain.request import AttendRequest, BoolArray, Float32Array, Int64Array
+from attention_server.domain.places import sees_every_key, sight
+from attention_server.domain.request import AttendRequest, BoolArray, Float32Array
 
 __all__ = ["Block", "BlockMask", "MaskBuilder"]
 
@@ -15,7 +15,7 @@ __all__ = ["Block", "BlockMask", "MaskBuilder"]
 _NOTHING = np.zeros((1, 1, 1, 1), np.float32)
 _FORBIDDEN = np.float32(-np.inf)
 
-_ArrayT = TypeVar("_ArrayT", BoolArray, Float32Array, Int64Array)
+_ArrayT = TypeVar("_ArrayT", BoolArray, Float32Array)
 
 
 class Block(NamedTuple):
@@ -42,10 +42,10 @@ class MaskBuilder:
 
     def __init__(self, request: AttendRequest) -> None:
         self._request = request
-        self._sight: Sight | None = sight(request)
         mask = request.mask
+        self._sees_every_key = sees_every_key(request)
         self._empty = (
-            self._sight is None
+            self._sees_every_key
             and mask.key_mask is None
             and mask.attend_mask is None
             and mask.attn_bias is None
@@ -70,9 +70,11 @@ class MaskBuilder:
         """Returns the boolean masks together, broadcastable to the block, or None for all."""
         mask = self._request.mask
         parts: list[BoolArray] = []
-        if self._sight is not None:
+        if not self._sees_every_key:
             keys = np.arange(self._request.kv_len)
-            first, end = (_take(side[:, None, :, None], block) for side in self._sight)
+            queries = np.arange(*block.queries.indices(self._request.query_len))
+            seen = sight(self._request, queries, block.batch)
+            first, end = (side[:, None, :, None] for side in seen)
             parts.append((keys >= first) & (keys < end))
         if mask.key_mask is not None:
             parts.append(_take(mask.key_mask[:, None, None, :], block))

@@ -12,13 +12,15 @@ from grpc import aio
 
 from attention_server.domain.catalog import Catalog
 from attention_server.domain.errors import NotBuilt
-from attention_server.domain.limits import Limits
 from attention_server.domain.request import AttendResult
 from attention_server.edge.decode import Decoded, decode
 from attention_server.edge.encode import encode_result
+from attention_server.edge.entries import check_entries
+from attention_server.edge.freed_memory import FreedMemory
 from attention_server.edge.wire import offload, parse
 from attention_server.scheduling.job import Job
 from attention_server.scheduling.scheduler import Scheduler
+from attention_service.limits import Limits
 from attention_service.v1 import attention_pb2 as pb
 
 __all__ = ["AttendHandlers"]
@@ -28,26 +30,35 @@ class AttendHandlers:
     """Attend, and what is not built yet."""
 
     def __init__(
-        self, catalog: Catalog, limits: Limits, scheduler: Scheduler, executor: Executor
+        self,
+        catalog: Catalog,
+        limits: Limits,
+        scheduler: Scheduler,
+        executor: Executor,
+        freed_memory: FreedMemory,
     ) -> None:
         self._catalog = catalog
         self._limits = limits
         self._scheduler = scheduler
         self._executor = executor
+        self._freed_memory = freed_memory
 
     async def attend(self, data: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes:
         """Computes attention for one batch of sequences."""
-        arrived, deadline, size = time.monotonic(), _deadline(context), len(data)
-        with self._scheduler.reserved(size):
-            decoded = await offload(self._executor, size, lambda: self._decode(data))
-        result = await self._computed(
-            Job(decoded.request, request_bytes=size, deadline=deadline, arrived=arrived)
-        )
-        response_bytes = sum(array.nbytes for array in result.tensors().values())
+        arrived, deadline, budget = time.monotonic(), _deadline(context), self._scheduler.budget
+        context.add_done_callback(self._over)  # type: ignore[arg-type]  # any callable
+        budget.take(context, len(data))
+        with self._scheduler.reserved():
+            request, form = await offload(self._executor, len(data), lambda: self._decode(data))
+        budget.take(context, form.tensor_bytes)
+        job = Job(request, deadline=deadline, arrived=arrived)
+        del request
+        result = await self._computed(job)
+        del job  # and with it the request's tensors: the answer is large enough
         return await offload(
             self._executor,
-            response_bytes,
-            lambda: encode_result(result, decoded).SerializeToString(),
+            form.tensor_bytes,
+            lambda: encode_result(result, form).SerializeToString(),
         )
 
     async def analyze_heads(self, data: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes:
@@ -71,7 +82,12 @@ class AttendHandlers:
         finally:
             del job  # an error knows this frame, and the answer the error: that would be a circle
 
+    def _over(self, context: aio.ServicerContext[bytes, bytes]) -> None:
+        """Ends a call whose answer is with its caller, or which has none."""
+        self._freed_memory.call_over(self._scheduler.budget.give_back(context))
+
     def _decode(self, data: bytes) -> Decoded:
+        check_entries(pb.AttendRequest, data, self._limits)
         return decode(parse(pb.AttendRequest, data), self._catalog, self._limits)
 
 

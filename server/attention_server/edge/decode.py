@@ -5,28 +5,40 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from attention_server.domain.catalog import Catalog
-from attention_server.domain.errors import InvalidRequest
-from attention_server.domain.limits import Limits, answer_shapes, head_shapes
+from attention_server.domain.errors import InvalidRequest, LimitExceeded, Violation
+from attention_server.domain.limits import answer_shapes, head_shapes
+from attention_server.domain.model import AttentionSettings, ModelKey
 from attention_server.domain.request import AttendRequest, Sizes
 from attention_server.edge import fields
 from attention_server.edge.decode_heads import decode_settings
 from attention_server.edge.decode_mask import decode_mask
 from attention_server.edge.decode_outputs import decode_data_type, decode_outputs, item_bytes
+from attention_service.limits import Limits, OverLimit
 from attention_service.reasons import Reason
 from attention_service.v1 import attention_pb2 as pb
 
-__all__ = ["Decoded", "check_request_id", "decode"]
+__all__ = ["AnswerForm", "Decoded", "check_request_id", "decode"]
 
 _MAX_REQUEST_ID_BYTES = 128
 
 
+class AnswerForm(NamedTuple):
+    """What an answer is made with, beside the result."""
+
+    request_id: str
+    model: ModelKey
+    settings: AttentionSettings
+    data_type: pb.DataType.ValueType
+    """Element type of its floating-point tensors."""
+    tensor_bytes: int
+    """Size of its tensors."""
+
+
 class Decoded(NamedTuple):
-    """A request and what its answer is made with."""
+    """A request and the form of its answer, which holds none of the request's tensors."""
 
     request: AttendRequest
-    request_id: str
-    data_type: pb.DataType.ValueType
-    """Element type of the answer's floating-point tensors."""
+    form: AnswerForm
 
 
 def decode(message: pb.AttendRequest, catalog: Catalog, limits: Limits) -> Decoded:
@@ -35,9 +47,17 @@ def decode(message: pb.AttendRequest, catalog: Catalog, limits: Limits) -> Decod
     Sizes, of the answer too, are checked against the limits before any tensor is read.
 
     Raises:
-        InvalidRequest: A message that is no request, or asks for too much.
+        InvalidRequest: A message that is no request.
+        LimitExceeded: A request for too much.
         ModelNotFound: No such model.
     """
+    try:
+        return _decode(message, catalog, limits)
+    except OverLimit as over:
+        raise LimitExceeded(over.reason, Violation(over.field, over.description)) from None
+
+
+def _decode(message: pb.AttendRequest, catalog: Catalog, limits: Limits) -> Decoded:
     check_request_id(message.request_id)
     model = catalog.find(message.model, message.model_version)
     sizes = _sizes(message)
@@ -51,15 +71,17 @@ def decode(message: pb.AttendRequest, catalog: Catalog, limits: Limits) -> Decod
     limits.check_work(sizes.batch, settings.num_heads, sizes.query_len, sizes.kv_len)
     outputs = decode_outputs(message.outputs, model, settings, sizes, limits)
     data_type = decode_data_type(message.outputs)
-    limits.check_answer(answer_shapes(outputs, settings, model, sizes), item_bytes(data_type))
+    answer_bytes = limits.check_answer(
+        answer_shapes(outputs, settings, model, sizes), item_bytes(data_type)
+    )
     ablated = fields.indices(
         message.heads.ablated_heads, "heads.ablated_heads", settings.num_heads, limits
     )
+    limits.check_heads(head_shapes(settings, model, sizes))
 
     query = fields.embeddings(message.query, "query")
     key = fields.embeddings(message.key, "key") if message.HasField("key") else query
     value = fields.embeddings(message.value, "value") if message.HasField("value") else key
-    limits.check_heads(head_shapes(settings, model, sizes))
     request = AttendRequest(
         model=model.key,
         query=query,
@@ -67,10 +89,11 @@ def decode(message: pb.AttendRequest, catalog: Catalog, limits: Limits) -> Decod
         value=value,
         mask=decode_mask(message, settings, sizes),
         settings=settings,
-        ablated_heads=() if ablated is None else tuple(map(int, ablated)),
+        ablated_heads=() if ablated is None else tuple(ablated.tolist()),
         outputs=outputs,
     )
-    return Decoded(request, message.request_id, data_type)
+    form = AnswerForm(message.request_id, model.key, settings, data_type, answer_bytes)
+    return Decoded(request, form)
 
 
 def check_request_id(request_id: str) -> None:

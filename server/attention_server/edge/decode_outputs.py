@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from attention_server.domain.errors import InvalidRequest
-from attention_server.domain.limits import Limits
 from attention_server.domain.model import AttentionSettings, Model
 from attention_server.domain.request import Outputs, Rows, Sizes, WeightRows
 from attention_server.edge import fields
+from attention_service.limits import Limits
 from attention_service.reasons import Reason
 from attention_service.v1 import attention_pb2 as pb
 

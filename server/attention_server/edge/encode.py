@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from attention_server.domain.model import AttentionSettings, Model
 from attention_server.domain.request import AttendResult, Execution
-from attention_server.edge.decode import Decoded
+from attention_server.edge.decode import AnswerForm
 from attention_server.edge.decode_heads import CAUSAL_MODES
 from attention_service import tensor
 from attention_service.v1 import attention_pb2 as pb
@@ -34,18 +34,17 @@ _OUTPUTS = {
 _KEEP_THEIR_TYPE = ("weight_key_indices", "log_sum_exp")
 
 
-def encode_result(result: AttendResult, decoded: Decoded) -> pb.AttendResponse:
+def encode_result(result: AttendResult, form: AnswerForm) -> pb.AttendResponse:
     """Returns the answer to a request, its floats in the type that was asked for."""
-    request = decoded.request
     response = pb.AttendResponse(
-        request_id=decoded.request_id,
-        model=request.model.name,
-        model_version=request.model.version,
+        request_id=form.request_id,
+        model=form.model.name,
+        model_version=form.model.version,
         fully_masked_rows=result.fully_masked_rows,
         execution=_encode_execution(result.execution),
-        applied=_encode_settings(request.settings),
+        applied=_encode_settings(form.settings),
     )
-    dtype = _DTYPES[decoded.data_type]
+    dtype = _DTYPES[form.data_type]
     for name, array in result.tensors().items():
         narrowed = array if name in _KEEP_THEIR_TYPE else _narrow(array, dtype)
         tensor.fill(getattr(response, name), narrowed)

@@ -9,10 +9,10 @@ from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from attention_server.domain.errors import InvalidRequest
+from attention_server.domain.errors import InvalidRequest, LimitExceeded, Violation
 from attention_service.reasons import Reason
 
-__all__ = ["LARGE_BYTES", "offload", "parse"]
+__all__ = ["LARGE_BYTES", "offload", "parse", "parse_short"]
 
 LARGE_BYTES = 256 * 1024
 """Work on this many bytes takes longer than handing it to another thread."""
@@ -35,8 +35,33 @@ def parse(message_type: type[_MessageT], data: bytes) -> _MessageT:
         ) from None
 
 
+def parse_short(message_type: type[_MessageT], data: bytes, most: int) -> _MessageT:
+    """Returns the message that the bytes hold; of more bytes than these none is read.
+
+    Raises:
+        LimitExceeded: MESSAGE_LIMIT.
+        InvalidRequest: MALFORMED_MESSAGE.
+    """
+    if len(data) > most:
+        must = f"at most {most} bytes for {message_type.DESCRIPTOR.name}, not {len(data)}"
+        raise LimitExceeded(Reason.MESSAGE_LIMIT, Violation("", must))
+    return parse(message_type, data)
+
+
 async def offload(executor: Executor, size: int, work: Callable[[], _T]) -> _T:
-    """Returns what the work returns; large work is done in the executor."""
+    """Returns what the work returns; large work is done in the executor.
+
+    Cancelled before that, it holds nothing that the work holds.
+    """
     if size < LARGE_BYTES:
         return work()
-    return await asyncio.get_running_loop().run_in_executor(executor, work)
+    held = [work]
+    del work
+
+    def taken() -> _T:  # the executor keeps this until it comes to it, cancelled or not
+        return held.pop()()
+
+    try:
+        return await asyncio.get_running_loop().run_in_executor(executor, taken)
+    finally:
+        held.clear()

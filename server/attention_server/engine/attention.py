@@ -54,30 +54,11 @@ class Attention:
             num_heads=request.settings.num_heads,
             num_kv_heads=request.settings.num_kv_heads,
             query_len=request.query_len,
-            kv_len=request.kv_len,
+            row=max(request.kv_len, heads.query.shape[3], heads.value.shape[3]),
         ):
             self._checkpoint()
-            mask = masks.build(block)
-            path = self._graphs.choose(
-                masked=mask.bias is not None,
-                weights=wanted.weights is not None,
-                steps=careful or wanted.scores is not None or wanted.log_sum_exp,
-                softcap=request.settings.softcap > 0,
-            )
-            result = self._attend(path, heads, block, mask)
-            if careful:
-                check_scores(result["scores"].to_host(), request.settings.softcap, mask.bias)
-            rows.put(block, mask, result)
+            path = self._put_block(block, masks.build(block), heads, rows, careful=careful)
 
-        head_outputs = rows.head_outputs()
-        output = None
-        if wanted.output:
-            output = self._layer.combine(head_outputs)
-            check_finite(output, "the output")
-        shown_head_outputs = None
-        if wanted.head_outputs:
-            shown_head_outputs = head_outputs.to_host()
-            check_finite(shown_head_outputs, "a head output")
         projections: dict[str, Float32Array] = {}
         if wanted.projections:
             projections = {
@@ -85,6 +66,15 @@ class Attention:
                 "key_heads": heads.key.to_host(),
                 "value_heads": heads.value.to_host(),
             }
+        del heads  # what follows takes memory of its own
+        output, head_outputs = None, None
+        if wanted.output:
+            output = self._layer.combine(rows.head_outputs())
+            check_finite(output, "the output")
+        if wanted.head_outputs:
+            head_outputs = rows.head_outputs().to_host()
+            check_finite(head_outputs, "a head output")
+        if wanted.projections:
             check_finite(projections["value_heads"], "a projected value")
         return AttendResult(
             fully_masked_rows=rows.fully_masked_rows,
@@ -94,14 +84,33 @@ class Attention:
                 compute_us=(time.perf_counter_ns() - started) // 1000,
             ),
             output=output,
-            head_outputs=shown_head_outputs,
+            head_outputs=head_outputs,
             **projections,
             **rows.gathered(),
         )
 
+    def _put_block(
+        self, block: Block, mask: BlockMask, heads: Heads, rows: RowsOfAnswer, *, careful: bool
+    ) -> str:
+        """Puts a block's rows into the answer; returns the name of the graph that gave them.
+
+        What it needs for that is free again when it returns, before the next block.
+        """
+        wanted, softcap = self._request.outputs, self._request.settings.softcap
+        path = self._graphs.choose(
+            masked=mask.bias is not None,
+            weights=wanted.weights is not None,
+            steps=careful or wanted.scores is not None or wanted.log_sum_exp,
+            softcap=softcap > 0,
+        )
+        result = self._attend(path, heads, block, mask)
+        if careful:
+            check_scores(result["scores"].to_host(), softcap, mask.bias)
+        rows.put(block, mask, result)
+        return path
+
     def _attend(self, path: str, heads: Heads, block: Block, mask: BlockMask) -> BlockResult:
-        request, settings = self._request, self._request.settings
-        end = (block.batch.stop, block.heads.stop, block.queries.stop)
+        settings = self._request.settings
         return self._graphs.run(
             path,
             self._cut(heads.query, (block.batch, block.heads, block.queries)),
@@ -110,7 +119,6 @@ class Attention:
             scale=settings.scale,
             softcap=settings.softcap,
             bias=mask.bias,
-            more_to_come=end != (request.batch, settings.num_heads, request.query_len),
         )
 
     def _cut(self, value: DeviceTensor, part: tuple[slice, ...]) -> DeviceTensor:
@@ -125,4 +133,5 @@ def _largest_finite(bias: Float32Array | None) -> float:
     """Returns the largest magnitude of the finite biases; 0 for none."""
     if bias is None:
         return 0.0
-    return float(np.abs(bias).max(initial=0.0, where=bias > -np.inf))
+    lowest = float(bias.min(initial=0.0, where=bias > -np.inf))
+    return max(float(bias.max(initial=0.0)), -lowest)

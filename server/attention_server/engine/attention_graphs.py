@@ -7,7 +7,6 @@ is the same step by step and gives every step. They are exported from PyTorch by
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -89,7 +88,6 @@ class AttentionGraphs:
         scale: float,
         softcap: float,
         bias: Float32Array | None,  # [batch or 1, heads or 1, query_len, kv_len]
-        more_to_come: bool,
     ) -> BlockResult:
         """Returns everything that the graph of this name gives."""
         inputs = {"query": query, "key": key, "value": value, "scale": self._scalar(scale)}
@@ -102,13 +100,7 @@ class AttentionGraphs:
             outputs += ["weights", "scores", "log_sum_exp"]
         elif graph.endswith("weights"):
             outputs += ["weights"]
-        results = self._sessions[graph].run(
-            outputs,
-            inputs,
-            scratch_bytes=4 * math.prod(query.shape[:3]) * key.shape[2],  # the scores
-            more_to_come=more_to_come,
-        )
-        return dict(zip(outputs, results, strict=True))
+        return dict(zip(outputs, self._sessions[graph].run(outputs, inputs), strict=True))
 
     def _scalar(self, value: float) -> DeviceTensor:
         return self._to_device(np.array(value, np.float32))

@@ -8,8 +8,10 @@ from attention_server.domain.masks import Block
 
 __all__ = ["BLOCK_SCORES", "blocks"]
 
-BLOCK_SCORES = 1 << 24
-"""Scores computed at once: 64 MiB in float32."""
+BLOCK_SCORES = 1 << 22
+"""Scores computed at once: 16 MiB in float32."""
+
+_ROWS_WORTH_A_PRODUCT = 256  # fewer queries of a head make its matrix products slow
 
 
 def blocks(
@@ -18,20 +20,29 @@ def blocks(
     num_heads: int,
     num_kv_heads: int,
     query_len: int,
-    kv_len: int,
+    row: int,
     limit: int = BLOCK_SCORES,
 ) -> Iterator[Block]:
-    """Yields blocks that together cover every row once, each of at most ``limit`` scores.
+    """Yields blocks that together cover every row once, each of at most ``limit`` numbers.
 
-    A row is never cut: the softmax needs all of it. Queries are cut first, then sequences, then
-    key and value heads, then the query heads that share one. All heads of some queries come
-    before the next queries.
+    A row is never cut: the softmax needs all of it. Queries are cut first, down to 256 a block,
+    then sequences, then key and value heads, then the query heads that share one, then the queries
+    left. All heads of some queries come before the next queries.
+
+    Args:
+        batch: Sequences.
+        num_heads: Query heads.
+        num_kv_heads: Key and value heads, a divisor of ``num_heads``.
+        query_len: Queries of a sequence.
+        row: Numbers in the longest row of all that a block computes: of scores or head outputs.
+        limit: Most numbers in a block.
     """
     group = num_heads // num_kv_heads
-    sequences = batch if batch * num_heads * kv_len <= limit else 1
-    kv_heads = max(1, min(num_kv_heads, limit // (sequences * group * kv_len)))
-    shared = group if kv_heads > 1 else max(1, min(group, limit // kv_len))
-    queries = max(1, limit // (sequences * kv_heads * shared * kv_len))
+    wanted = min(query_len, _ROWS_WORTH_A_PRODUCT) * row
+    sequences = max(1, min(batch, limit // (num_heads * wanted)))
+    kv_heads = max(1, min(num_kv_heads, limit // (sequences * group * wanted)))
+    shared = group if kv_heads > 1 else max(1, min(group, limit // wanted))
+    queries = max(1, limit // (sequences * kv_heads * shared * row))
     for b in range(0, batch, sequences):
         for q in range(0, query_len, queries):
             for k in range(0, num_kv_heads, kv_heads):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,8 +19,19 @@ from attention_server.engine.providers import Runtime
 __all__ = ["Engine", "ModelUnusable"]
 
 _LONGEST_REASON = 300
+_LONGEST_SAYING = 2000
 # "/somewhere/model.h:46 void onnxruntime::Load(const std::string&) ", also without the signature.
 _SOURCE_LOCATION = re.compile(r"\S+\.(?:cc|h):\d+ (?:[\w ]*\S*::\S*\([^()]*\) )?")
+
+
+class _Sizes(NamedTuple):
+    batch: int
+    query_len: int
+    kv_len: int
+
+
+# All different, so that each shows; twice, for a graph may have been made for one size alone.
+_TRIED_SIZES = (_Sizes(batch=1, query_len=2, kv_len=3), _Sizes(batch=2, query_len=3, kv_len=5))
 
 
 class ModelUnusable(Exception):
@@ -40,7 +52,7 @@ class Engine:
         return self._runtime.providers
 
     def load(self, model: Model, files: Mapping[str, bytes]) -> None:
-        """Takes a model's stages and runs them once.
+        """Takes a model's stages, having run them at two sizes.
 
         Args:
             model: What the model says of itself.
@@ -49,12 +61,25 @@ class Engine:
         Raises:
             ModelUnusable: The stages cannot be run, or give other sizes than the model says.
         """
+        self._layers[model.key] = self._tried(model, files)
+
+    def check(self, model: Model, files: Mapping[str, bytes]) -> None:
+        """Does what ``load`` does, and keeps nothing of it.
+
+        Raises:
+            ModelUnusable: As ``load`` does.
+        """
+        self._tried(model, files)
+
+    def _tried(self, model: Model, files: Mapping[str, bytes]) -> Layer:
         try:
             layer = ProjectingLayer(self._runtime, files)
-            request = _smallest_request(model)
-            # First: attention over other heads than the model says would mean nothing.
-            _check_heads(model, layer.project(request))
-            _check_output(model, self._attend(layer, Task(request, _always_wanted)))
+            for sizes in _TRIED_SIZES:
+                request = _request(model, sizes)
+                # First: attention over other heads than the model says would mean nothing.
+                _check_heads(model, sizes, layer.project(request))
+                result = self._attend(layer, Task(request, _always_wanted))
+                _check_output(model, sizes, result)
         except ModelUnusable:
             raise
         except RequestError as error:  # its own scale overflows, say
@@ -62,7 +87,7 @@ class Engine:
         except Exception as error:
             # ONNX Runtime raises classes of its own for each way in which a model can be wrong.
             raise ModelUnusable(f"ONNX Runtime does not run it: {_in_one_line(error)}") from error
-        self._layers[model.key] = layer
+        return layer
 
     def run(self, tasks: Sequence[Task]) -> Iterator[AttendResult | RequestError]:
         """Yields the answer of each task, in order, as it is done, or why it has none."""
@@ -76,14 +101,15 @@ class Engine:
         return Attention(self._runtime, self._graphs, layer, task).compute()
 
 
-def _smallest_request(model: Model) -> AttendRequest:
-    """Returns a request of two queries and three keys: different, so that sizes show."""
+def _request(model: Model, sizes: _Sizes) -> AttendRequest:
+    """Returns a request of ones."""
+    batch, query_len, kv_len = sizes
     return AttendRequest(
         model=model.key,
-        query=np.ones((1, 2, model.query_dim), np.float32),
-        key=np.ones((1, 3, model.key_dim), np.float32),
-        value=np.ones((1, 3, model.value_dim), np.float32),
-        mask=Mask(kv_lengths=np.array([3]), query_lengths=np.array([2])),
+        query=np.ones((batch, query_len, model.query_dim), np.float32),
+        key=np.ones((batch, kv_len, model.key_dim), np.float32),
+        value=np.ones((batch, kv_len, model.value_dim), np.float32),
+        mask=Mask(kv_lengths=np.full(batch, kv_len), query_lengths=np.full(batch, query_len)),
         settings=model.defaults,
         outputs=Outputs(projections=True, head_outputs=True),
     )
@@ -93,18 +119,20 @@ def _always_wanted() -> None:
     """Stands for the checkpoint of a request that nobody can give up."""
 
 
-def _check_heads(model: Model, heads: Heads) -> None:
+def _check_heads(model: Model, sizes: _Sizes, heads: Heads) -> None:
     settings = model.defaults
-    _check_size("query_heads", heads.query.shape, (1, settings.num_heads, 2, model.head_dim))
-    _check_size("key_heads", heads.key.shape, (1, settings.num_kv_heads, 3, model.head_dim))
+    batch, query_len, kv_len = sizes
+    kv_heads = (batch, settings.num_kv_heads, kv_len)
     _check_size(
-        "value_heads", heads.value.shape, (1, settings.num_kv_heads, 3, model.value_head_dim)
+        "query_heads", heads.query.shape, (batch, settings.num_heads, query_len, model.head_dim)
     )
+    _check_size("key_heads", heads.key.shape, (*kv_heads, model.head_dim))
+    _check_size("value_heads", heads.value.shape, (*kv_heads, model.value_head_dim))
 
 
-def _check_output(model: Model, result: AttendResult) -> None:
+def _check_output(model: Model, sizes: _Sizes, result: AttendResult) -> None:
     assert result.output is not None, "an output is what requests ask for unless they say otherwise"
-    _check_size("output", result.output.shape, (1, 2, model.output_dim))
+    _check_size("output", result.output.shape, (sizes.batch, sizes.query_len, model.output_dim))
 
 
 def _check_size(name: str, given: tuple[int, ...], expected: tuple[int, ...]) -> None:
@@ -115,6 +143,10 @@ def _check_size(name: str, given: tuple[int, ...], expected: tuple[int, ...]) ->
 
 
 def _in_one_line(error: Exception) -> str:
-    """Returns what ONNX Runtime says, without the places in its own sources where it says so."""
-    said = _SOURCE_LOCATION.sub("", " ".join(str(error).split()))
+    """Returns what ONNX Runtime says, without the places in its own sources where it says so.
+
+    It quotes names from the file: as long as they like, and with whatever characters.
+    """
+    said = " ".join(str(error)[:_LONGEST_SAYING].split())
+    said = _SOURCE_LOCATION.sub("", said).encode("unicode_escape").decode()
     return said[:_LONGEST_REASON] or type(error).__name__

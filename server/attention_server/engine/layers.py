@@ -72,9 +72,12 @@ class SdpaLayer:
         """Returns the heads of the request's query, key and value."""
         settings = request.settings
         query = self._split(request.query, settings.num_heads)
-        key = self._split(request.key, settings.num_kv_heads)
-        same = request.value is request.key
-        return Heads(query, key, key if same else self._split(request.value, settings.num_kv_heads))
+        key, value = query, query
+        if request.key is not request.query or settings.num_kv_heads != settings.num_heads:
+            key = value = self._split(request.key, settings.num_kv_heads)
+        if request.value is not request.key:
+            value = self._split(request.value, settings.num_kv_heads)
+        return Heads(query, key, value)
 
     def combine(self, head_outputs: DeviceTensor) -> Float32Array:
         """Returns the joined heads [batch, query_len, heads * value_head_dim]."""

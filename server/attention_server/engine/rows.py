@@ -36,6 +36,7 @@ class RowsOfAnswer:
         wanted = request.outputs
         rows = tuple(heads.query.shape[:3])  # [batch, heads, query_len]
         self._head_outputs_shape = (*rows, heads.value.shape[3])
+        self._keeps_head_outputs = wanted.output or wanted.head_outputs
         self._whole: DeviceTensor | None = None
         self._parts: Float32Array | None = None
         self._weights = WeightGatherer(wanted.weights, request) if wanted.weights else None
@@ -54,6 +55,8 @@ class RowsOfAnswer:
         part = (block.batch, block.heads, block.queries)
         if self._log_sum_exp is not None:
             self._log_sum_exp[part] = result["log_sum_exp"].to_host()
+        if not self._keeps_head_outputs:
+            return
         if tuple(result["head_outputs"].shape) == self._head_outputs_shape:
             self._whole = result["head_outputs"]  # the only block: no copy
             return
@@ -62,7 +65,10 @@ class RowsOfAnswer:
         self._parts[part] = result["head_outputs"].to_host()
 
     def head_outputs(self) -> DeviceTensor:
-        """Returns [batch, heads, query_len, value_head_dim], those of ablated heads 0."""
+        """Returns [batch, heads, query_len, value_head_dim], those of ablated heads 0.
+
+        Only where the output or they themselves are wanted.
+        """
         ablated = list(self._request.ablated_heads)
         if not ablated and self._whole is not None:
             return self._whole

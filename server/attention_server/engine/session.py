@@ -54,31 +54,20 @@ class Session:
 
     def __init__(self, runtime: Runtime, model: bytes) -> None:
         self._runtime = runtime
+        # Its fallback would print what a model it refuses is refused for, and then try again.
         self._session = runtime.onnxruntime.InferenceSession(
-            model, runtime.options(), providers=list(runtime.providers)
+            model, runtime.options(), providers=list(runtime.providers), enable_fallback=0
         )
         self._large_run_options = runtime.large_run_options()
 
-    def run(
-        self,
-        outputs: Sequence[str],
-        inputs: Mapping[str, DeviceTensor],
-        *,
-        scratch_bytes: int = 0,
-        more_to_come: bool = False,
-    ) -> list[DeviceTensor]:
-        """Returns the named outputs.
-
-        A large run, by its inputs and what it needs beside them, gives its memory back when it
-        ends, unless more of its size are to come.
-        """
+    def run(self, outputs: Sequence[str], inputs: Mapping[str, DeviceTensor]) -> list[DeviceTensor]:
+        """Returns the named outputs."""
         values = {name: tensor.value for name, tensor in inputs.items()}
-        needed = scratch_bytes + sum(tensor.nbytes for tensor in inputs.values())
-        large = needed > _LARGE_BYTES
-        options = self._large_run_options if large and not more_to_come else None
         if self._runtime.provider == CPU:
-            results = self._session.run_with_ort_values(outputs, values, options)
+            results = self._session.run_with_ort_values(outputs, values, None)
         else:
+            large = sum(tensor.nbytes for tensor in inputs.values()) > _LARGE_BYTES
+            options = self._large_run_options if large else None
             # Without a binding ONNX Runtime copies every output to the host.
             binding = self._session.io_binding()
             for name, value in values.items():

@@ -16,7 +16,6 @@ class Job:
 
     Args:
         request: What to compute.
-        request_bytes: Size of its message.
         deadline: Time of time.monotonic, seconds, after which nobody waits; None for none.
         arrived: Time of time.monotonic, seconds, at which its message came; now if absent.
     """
@@ -25,12 +24,10 @@ class Job:
         self,
         request: AttendRequest,
         *,
-        request_bytes: int,
         deadline: float | None = None,
         arrived: float | None = None,
     ) -> None:
         self.request = request
-        self.request_bytes = request_bytes
         self.arrived = time.monotonic() if arrived is None else arrived
         self.answer: Future[AttendResult] = Future()
         self._deadline = deadline

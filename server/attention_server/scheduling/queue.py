@@ -1,4 +1,4 @@
-"""What waits: first come, first served, bounded in count and bytes."""
+"""What waits: first come, first served, bounded in count."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from attention_server.domain.errors import QueueFull, ShuttingDown
+from attention_server.scheduling.budget import RETRY_AFTER_SECONDS
 from attention_server.scheduling.job import Job
 
 __all__ = ["JobQueue"]
@@ -17,19 +18,15 @@ __all__ = ["JobQueue"]
 class JobQueue:
     """Hands jobs from many callers to a few threads."""
 
-    RETRY_AFTER_SECONDS = 0.1
-
-    def __init__(self, *, max_requests: int, max_bytes: int) -> None:
+    def __init__(self, *, max_requests: int) -> None:
         self._max_requests = max_requests
-        self._max_bytes = max_bytes
         self._jobs: OrderedDict[Job, None] = OrderedDict()
-        self._bytes = 0
         self._to_come = 0
         self._closed = False
         self._changed = threading.Condition()
 
     @contextmanager
-    def reserved(self, request_bytes: int) -> Iterator[None]:
+    def reserved(self) -> Iterator[None]:
         """Keeps a place for a job that is still being read, so that reading is bounded too.
 
         Raises:
@@ -37,15 +34,13 @@ class JobQueue:
             ShuttingDown: The queue is closed.
         """
         with self._changed:
-            self._check_room(request_bytes)
+            self._check_room()
             self._to_come += 1
-            self._bytes += request_bytes
         try:
             yield
         finally:
             with self._changed:
                 self._to_come -= 1
-                self._bytes -= request_bytes
 
     def put(self, job: Job) -> None:
         """Lets the job wait. A job whose answer is cancelled leaves by itself.
@@ -55,9 +50,8 @@ class JobQueue:
             ShuttingDown: The queue is closed.
         """
         with self._changed:
-            self._check_room(job.request_bytes)
+            self._check_room()
             self._jobs[job] = None
-            self._bytes += job.request_bytes
             self._changed.notify()
         # The answer belongs to the job: were it to hold the job too, both would stay in memory
         # until the garbage collector finds the circle.
@@ -75,7 +69,6 @@ class JobQueue:
                     return []
                 self._changed.wait()
             job, _ = self._jobs.popitem(last=False)
-            self._bytes -= job.request_bytes
             return [job]
 
     def close(self) -> list[Job]:
@@ -84,21 +77,22 @@ class JobQueue:
             self._closed = True
             waiting = list(self._jobs)
             self._jobs.clear()
-            self._bytes -= sum(job.request_bytes for job in waiting)
             self._changed.notify_all()
             return waiting
 
-    def _check_room(self, request_bytes: int) -> None:
+    def _check_room(self) -> None:
         if self._closed:
             raise ShuttingDown
-        count = len(self._jobs) + self._to_come
-        # A job larger than all that may wait runs when nothing else waits.
-        over = self._bytes + request_bytes > self._max_bytes and count
-        if count >= self._max_requests or over:
-            raise QueueFull(self.RETRY_AFTER_SECONDS)
+        if len(self._jobs) + self._to_come >= self._max_requests:
+            raise QueueFull(RETRY_AFTER_SECONDS)
 
     def _forget(self, job: Job | None) -> None:
         with self._changed:
-            if job is not None and job in self._jobs:
-                del self._jobs[job]
-                self._bytes -= job.request_bytes
+            if job is not None:
+                self._jobs.pop(job, None)
+
+    @property
+    def waiting_requests(self) -> int:
+        """How many wait or are being read."""
+        with self._changed:
+            return len(self._jobs) + self._to_come

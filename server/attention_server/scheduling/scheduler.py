@@ -11,6 +11,7 @@ from typing import Protocol
 
 from attention_server.domain.errors import RequestError, ShuttingDown
 from attention_server.domain.request import AttendResult, Task
+from attention_server.scheduling.budget import Budget
 from attention_server.scheduling.job import Job
 from attention_server.scheduling.queue import JobQueue
 
@@ -31,7 +32,7 @@ class Scheduler:
         engine: Computes.
         threads: Requests computed at the same time.
         max_waiting_requests: Requests that may wait.
-        max_waiting_bytes: Bytes of requests that may wait.
+        max_waiting_bytes: Bytes of requests and answers that calls may hold together.
     """
 
     def __init__(
@@ -43,7 +44,9 @@ class Scheduler:
         max_waiting_bytes: int,
     ) -> None:
         self._engine = engine
-        self._queue = JobQueue(max_requests=max_waiting_requests, max_bytes=max_waiting_bytes)
+        self._queue = JobQueue(max_requests=max_waiting_requests)
+        self.budget = Budget(max_waiting_bytes)
+        """What calls hold in memory; for the event loop that takes them."""
         self._threads = [
             threading.Thread(target=self._work, name=f"engine-{i}", daemon=True)
             for i in range(threads)
@@ -51,9 +54,9 @@ class Scheduler:
         for thread in self._threads:
             thread.start()
 
-    def reserved(self, request_bytes: int) -> AbstractContextManager[None]:
+    def reserved(self) -> AbstractContextManager[None]:
         """Stands around reading a request; raises QueueFull and ShuttingDown as ``submit``."""
-        return self._queue.reserved(request_bytes)
+        return self._queue.reserved()
 
     def submit(self, job: Job) -> None:
         """Lets the job wait for a thread; its ``answer`` is set when it is computed.
@@ -63,6 +66,11 @@ class Scheduler:
             ShuttingDown: The scheduler is closed.
         """
         self._queue.put(job)
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """Requests that wait for a thread or are being read, and the bytes that all calls hold."""
+        return self._queue.waiting_requests, self.budget.held_bytes
 
     def close(self) -> None:
         """Refuses what waits, lets what runs finish, and ends the threads."""

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from attention_server.domain.places import places, sight
+from attention_server.domain.places import places, sees_every_key, sight
 from tests.unit.server.attend_requests import Dims, Masks, attend_request, domain_mask
 from tests.unit.server.domain.strategies import dims_and_masks
 
 _DIMS = Dims(batch=2, query_len=3, kv_len=7)
+_QUERIES = np.arange(3)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ _DIMS = Dims(batch=2, query_len=3, kv_len=7)
 def test_place_of_each_query(masks: Masks, expected: list[list[int]]) -> None:
     request = attend_request(_DIMS, masks)
 
-    assert places(request.mask, request.settings, _DIMS.query_len).tolist() == expected
+    assert places(request.mask, request.settings, _QUERIES).tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def test_place_of_each_query(masks: Masks, expected: list[list[int]]) -> None:
     ],
 )
 def test_where_every_key_is_in_sight_there_is_nothing_to_mask(masks: Masks, dims: Dims) -> None:
-    assert sight(attend_request(dims, masks)) is None
+    assert sees_every_key(attend_request(dims, masks))
 
 
 @given(dims_and_masks())
@@ -83,12 +84,24 @@ def test_sight_is_what_the_contract_says_of_lengths_causality_and_window(
     masks = replace(masks, key_mask=None, attend_mask=None, attn_bias=None)
     request = replace(attend_request(dims, masks), mask=domain_mask(dims, masks))
 
-    seen = sight(request)
+    seen = sight(request, np.arange(dims.query_len))
 
     expected = masks.allowed(dims.batch, dims.query_len, dims.kv_len)[:, 0]
-    if seen is None:
-        assert expected.all()
-    else:
-        keys = np.arange(dims.kv_len)
-        actual = (keys >= seen.first[..., None]) & (keys < seen.end[..., None])
-        assert np.array_equal(np.broadcast_to(actual, expected.shape), expected)
+    keys = np.arange(dims.kv_len)
+    actual = (keys >= seen.first[..., None]) & (keys < seen.end[..., None])
+    assert np.array_equal(np.broadcast_to(actual, expected.shape), expected)
+    assert sees_every_key(request) == expected.all()
+
+
+@given(dims_and_masks())
+def test_sight_of_some_queries_of_some_sequences_is_a_part_of_all(
+    drawn: tuple[Dims, Masks],
+) -> None:
+    request = attend_request(*drawn)
+    queries, last = np.arange(request.query_len), slice(request.batch - 1, request.batch)
+
+    whole, part = sight(request, queries), sight(request, queries[1:], last)
+
+    for all_rows, rows in zip(whole, part, strict=True):
+        every = np.broadcast_to(all_rows, (request.batch, request.query_len))
+        assert np.array_equal(rows, every[last, 1:])

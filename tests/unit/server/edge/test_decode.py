@@ -7,10 +7,10 @@ import pytest
 
 from attention_server.domain.catalog import Catalog
 from attention_server.domain.errors import InvalidRequest
-from attention_server.domain.limits import Limits
 from attention_server.domain.model import SDPA, AttentionSettings, Model, ModelKey, Window
 from attention_server.edge.decode import Decoded, decode
 from attention_service import tensor
+from attention_service.limits import Limits
 from attention_service.reasons import Reason
 from attention_service.v1 import attention_pb2 as pb
 from tests.messages import floats, layer, masked, sdpa
@@ -174,7 +174,7 @@ def test_output_that_the_model_cannot_give_is_refused(outputs: pb.OutputSpec, fi
 
 @pytest.mark.parametrize("size", [0, 128])
 def test_request_id_is_kept(size: int) -> None:
-    assert decoded(sdpa(request_id="x" * size)).request_id == "x" * size
+    assert decoded(sdpa(request_id="x" * size)).form.request_id == "x" * size
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_request_id_is_kept(size: int) -> None:
 def test_answers_type_is_the_one_asked_for(
     asked: pb.DataType.ValueType, given: pb.DataType.ValueType
 ) -> None:
-    assert decoded(sdpa(outputs=pb.OutputSpec(data_type=asked))).data_type == given
+    assert decoded(sdpa(outputs=pb.OutputSpec(data_type=asked))).form.data_type == given
 
 
 def test_sizes_are_checked_before_any_data_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

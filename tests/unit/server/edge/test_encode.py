@@ -7,22 +7,14 @@ import numpy as np
 import pytest
 
 from attention_server.domain.model import SDPA, AttentionSettings, Window
-from attention_server.domain.request import AttendRequest, AttendResult, Execution, Mask
-from attention_server.edge.decode import Decoded
+from attention_server.domain.request import AttendResult, Execution
+from attention_server.edge.decode import AnswerForm
 from attention_server.edge.encode import encode_model, encode_result
 from attention_service import tensor
 from attention_service.v1 import attention_pb2 as pb
 
 ONES = np.ones((1, 2, 4), np.float32)
 SETTINGS = AttentionSettings(2, 1, scale=0.5)
-REQUEST = AttendRequest(
-    model=SDPA.key,
-    query=ONES,
-    key=ONES,
-    value=ONES,
-    mask=Mask(kv_lengths=np.array([2]), query_lengths=np.array([2])),
-    settings=SETTINGS,
-)
 EXECUTION = Execution("CPUExecutionProvider", "fast", compute_us=7, queue_us=5)
 
 
@@ -30,7 +22,7 @@ def encoded(
     data_type: pb.DataType.ValueType = pb.DATA_TYPE_FLOAT32, **tensors: Any
 ) -> pb.AttendResponse:
     result = AttendResult(fully_masked_rows=3, execution=EXECUTION, **tensors)
-    return encode_result(result, Decoded(REQUEST, "id", data_type))
+    return encode_result(result, AnswerForm("id", SDPA.key, SETTINGS, data_type, 0))
 
 
 def test_answer_tells_who_answered_and_how() -> None:

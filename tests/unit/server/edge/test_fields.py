@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from attention_server.domain.errors import InvalidRequest, LimitExceeded
-from attention_server.domain.limits import Limits
+from attention_server.domain.errors import InvalidRequest
 from attention_server.edge import fields
 from attention_service import tensor
+from attention_service.limits import Limits, OverLimit
 from attention_service.reasons import Reason
 
 LIMITS = Limits(message_bytes=1 << 20, batch=4, length=100, work=1 << 20, stream_bytes=1 << 20)
@@ -119,7 +119,7 @@ def test_one_each_takes_one_in_range_for_each_sequence(
 
 
 def test_more_indices_than_any_query_is_long_are_refused() -> None:
-    with pytest.raises(LimitExceeded) as caught:
+    with pytest.raises(OverLimit) as caught:
         fields.indices([0] * 101, "f", 1, LIMITS)
 
     assert caught.value.reason is Reason.LENGTH_LIMIT

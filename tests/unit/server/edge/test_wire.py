@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 from attention_server.domain.errors import InvalidRequest
@@ -43,3 +46,27 @@ async def test_large_work_leaves_the_event_loops_thread(size: int, elsewhere: bo
 async def test_what_the_work_raises_is_raised(size: int) -> None:
     with ThreadPoolExecutor() as executor, pytest.raises(ZeroDivisionError):
         await offload(executor, size, lambda: 1 // 0)
+
+
+async def test_work_that_is_cancelled_while_it_waits_lets_go_of_what_it_holds() -> None:
+    async def offloaded(executor: ThreadPoolExecutor, tensor: np.ndarray) -> int:
+        return await offload(executor, LARGE_BYTES, lambda: tensor.size)
+
+    busy = threading.Event()
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(busy.wait)
+        tensor = np.zeros(1)
+        held = weakref.ref(tensor)
+        task = asyncio.create_task(offloaded(executor, tensor))
+        del tensor
+        await asyncio.sleep(0)
+        assert held() is not None
+
+        task.cancel()
+        await asyncio.wait([task])
+        del task
+
+        try:
+            assert held() is None
+        finally:
+            busy.set()

@@ -72,7 +72,6 @@ def _check(
         scale=0.7,
         softcap=softcap,
         bias=bias,
-        more_to_come=False,
     )
 
     allowed = np.ones((1, 1, 1, 1), bool) if bias is None else bias > -np.inf

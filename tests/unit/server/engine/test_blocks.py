@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ def _blocks(dims: Dims, limit: int) -> list[Block]:
             num_heads=dims.heads,
             num_kv_heads=dims.kv_heads,
             query_len=dims.query_len,
-            kv_len=dims.kv_len,
+            row=dims.kv_len,
             limit=limit,
         )
     )
@@ -88,17 +89,16 @@ _DIMS = Dims(batch=4, heads=6, kv_heads=3, query_len=8, kv_len=10)
     ("limit", "sizes"),
     [
         (1920, (4, 6, 8)),
-        (960, (4, 6, 4)),
-        (240, (4, 6, 1)),
-        (239, (1, 6, 3)),
-        (60, (1, 6, 1)),
-        (59, (1, 4, 1)),
-        (20, (1, 2, 1)),
-        (19, (1, 1, 1)),
+        (1919, (3, 6, 8)),
+        (480, (1, 6, 8)),
+        (479, (1, 4, 8)),
+        (160, (1, 2, 8)),
+        (159, (1, 1, 8)),
+        (79, (1, 1, 7)),
         (1, (1, 1, 1)),
     ],
 )
-def test_queries_are_cut_first_then_sequences_then_heads(
+def test_few_queries_are_cut_after_sequences_and_heads(
     limit: int, sizes: tuple[int, int, int]
 ) -> None:
     block = _blocks(_DIMS, limit)[0]
@@ -106,9 +106,19 @@ def test_queries_are_cut_first_then_sequences_then_heads(
     assert (_size(block.batch), _size(block.heads), _size(block.queries)) == sizes
 
 
-def test_unless_told_otherwise_a_block_takes_64_mebibytes() -> None:
-    sizes = {"batch": 1, "num_heads": 16, "num_kv_heads": 16, "query_len": 4096, "kv_len": 4096}
+@pytest.mark.parametrize(
+    ("limit", "sizes"),
+    [(256 * 60, (1, 6, 256)), (256 * 60 - 1, (1, 4, 383)), (256 * 10, (1, 1, 256))],
+)
+def test_heads_are_cut_before_a_head_has_fewer_than_256_queries(
+    limit: int, sizes: tuple[int, int, int]
+) -> None:
+    block = _blocks(replace(_DIMS, query_len=4096), limit)[0]
 
-    first = next(blocks(**sizes))
+    assert (_size(block.batch), _size(block.heads), _size(block.queries)) == sizes
 
-    assert 4 * 16 * _size(first.queries) * 4096 == 4 * BLOCK_SCORES == 64 << 20
+
+def test_unless_told_otherwise_a_block_takes_16_mebibytes() -> None:
+    first = next(blocks(batch=1, num_heads=16, num_kv_heads=16, query_len=4096, row=4096))
+
+    assert 4 * _size(first.heads) * _size(first.queries) * 4096 == 4 * BLOCK_SCORES == 16 << 20

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,7 +14,7 @@ from hypothesis import strategies as st
 
 from attention_server.domain.errors import Abandoned, DeadlinePassed
 from attention_server.domain.limits import answer_shapes
-from attention_server.domain.model import SDPA, Model, ModelKey
+from attention_server.domain.model import SDPA, Model
 from attention_server.domain.request import (
     AttendRequest,
     AttendResult,
@@ -28,15 +26,14 @@ from attention_server.domain.request import (
 )
 from attention_server.engine import attention
 from attention_server.engine.blocks import blocks
-from attention_server.engine.engine import Engine, ModelUnusable
+from attention_server.engine.engine import Engine
 from attention_server.engine.providers import CPU
-from attention_service.manifest import STAGE_FILES
 from attention_service.reasons import Reason
 from attention_service.reference import Projections, multi_head_attention
 from tests.unit.server.attend_requests import Dims, Masks, Options, attend_request
 from tests.unit.server.domain.strategies import dims_and_masks
 from tests.unit.server.engine.answers import answers_of, reason_of, result_of, wanted
-from tests.unit.server.engine.stages import DIMS, MODEL, layer_request, stages
+from tests.unit.server.engine.stages import DIMS, MODEL, layer_request
 
 _EVERYTHING = Outputs(
     weights=WeightRows(), scores=Rows(), projections=True, head_outputs=True, log_sum_exp=True
@@ -248,40 +245,3 @@ def test_each_answer_comes_as_it_is_done(engine: Engine) -> None:
 
 def _never() -> None:
     raise AssertionError("the second request was begun before the first was answered")
-
-
-@pytest.mark.parametrize(
-    ("model", "files", "message"),
-    [
-        (MODEL, dict.fromkeys(STAGE_FILES, b"no ONNX"), "ONNX Runtime does not run it"),
-        (replace(MODEL, output_dim=9), {}, r"says output \[1, 2, 9\], but it gives \[1, 2, 10\]"),
-        (replace(MODEL, query_dim=13), {}, "ONNX Runtime does not run it"),
-        (replace(MODEL, head_dim=4), {}, r"says query_heads \[1, 4, 2, 4\], but it gives"),
-        (
-            replace(MODEL, defaults=replace(MODEL.defaults, num_heads=2)),
-            {},
-            r"says query_heads \[1, 2, 2, 5\], but it gives",
-        ),
-        (replace(MODEL, value_head_dim=2), {}, r"says value_heads \[1, 2, 3, 2\], but it gives"),
-        (
-            replace(MODEL, defaults=replace(MODEL.defaults, scale=3e38)),
-            {},
-            "overflows float32",
-        ),
-    ],
-    ids=["no ONNX", "output", "query", "head_dim", "heads", "value_head_dim", "scale"],
-)
-def test_a_model_that_is_not_what_its_manifest_says_is_not_taken(
-    engine: Engine,
-    projections: Projections,
-    model: Model,
-    files: Mapping[str, bytes],
-    message: str,
-) -> None:
-    other = replace(model, key=ModelKey("other", "1"))
-
-    with pytest.raises(ModelUnusable, match=message) as unusable:
-        engine.load(other, {**stages(projections), **files})
-
-    assert re.search(r"\n|\.cc|\.h:", str(unusable.value)) is None, "it tells of the sources"
-    assert math.isfinite(result_of(engine, layer_request()).tensors()["output"].sum())

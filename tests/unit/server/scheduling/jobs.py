@@ -7,11 +7,9 @@ from tests.unit.server.attend_requests import attend_request
 from tests.unit.server.scheduling.held_engine import PATIENCE_SECONDS
 
 
-def a_job(
-    seed: int = 0, *, size: int = 1, deadline: float | None = None, arrived: float | None = None
-) -> Job:
+def a_job(seed: int = 0, *, deadline: float | None = None, arrived: float | None = None) -> Job:
     request = attend_request(seed=seed)
-    return Job(request, request_bytes=size, deadline=deadline, arrived=arrived)
+    return Job(request, deadline=deadline, arrived=arrived)
 
 
 def output_of(job: Job) -> object:

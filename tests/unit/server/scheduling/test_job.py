@@ -15,7 +15,7 @@ _REQUEST = attend_request()
 
 def _job(seconds_left: float | None = None) -> Job:
     deadline = None if seconds_left is None else time.monotonic() + seconds_left
-    return Job(_REQUEST, request_bytes=1, deadline=deadline)
+    return Job(_REQUEST, deadline=deadline)
 
 
 @pytest.mark.parametrize("seconds_left", [None, 3600.0], ids=["no deadline", "time left"])

@@ -1,4 +1,4 @@
-"""What waits: first come, first served, bounded in count and bytes."""
+"""What waits: first come, first served, bounded in count."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from attention_server.domain.errors import QueueFull, ShuttingDown
+from attention_server.scheduling.budget import RETRY_AFTER_SECONDS
 from attention_server.scheduling.job import Job
 from attention_server.scheduling.queue import JobQueue
 from tests.unit.server.attend_requests import attend_request
@@ -15,12 +16,12 @@ from tests.unit.server.scheduling.held_engine import PATIENCE_SECONDS
 _REQUEST = attend_request()
 
 
-def _job(size: int = 1) -> Job:
-    return Job(_REQUEST, request_bytes=size)
+def _job() -> Job:
+    return Job(_REQUEST)
 
 
-def _queue(max_requests: int = 100, max_bytes: int = 1000) -> JobQueue:
-    return JobQueue(max_requests=max_requests, max_bytes=max_bytes)
+def _queue(max_requests: int = 100) -> JobQueue:
+    return JobQueue(max_requests=max_requests)
 
 
 def test_jobs_are_taken_in_the_order_in_which_they_came() -> None:
@@ -39,71 +40,34 @@ def test_no_more_jobs_wait_than_allowed() -> None:
     with pytest.raises(QueueFull) as full:
         queue.put(_job())
 
-    assert full.value.retry_after_seconds == JobQueue.RETRY_AFTER_SECONDS
-
-
-def test_no_more_bytes_wait_than_allowed() -> None:
-    queue = _queue(max_bytes=10)
-    queue.put(_job(6))
-    queue.put(_job(4))
-
-    with pytest.raises(QueueFull):
-        queue.put(_job(1))
-
-
-def test_a_job_larger_than_all_that_may_wait_waits_alone() -> None:
-    queue, large = _queue(max_bytes=10), _job(11)
-    queue.put(large)
-
-    with pytest.raises(QueueFull):
-        queue.put(_job(0))
-    assert queue.take() == [large]
+    assert full.value.retry_after_seconds == RETRY_AFTER_SECONDS
 
 
 def test_a_job_that_is_taken_makes_room() -> None:
-    queue = _queue(max_requests=2, max_bytes=10)
-    queue.put(_job(5))
-    queue.put(_job(5))
+    queue = _queue(max_requests=2)
+    queue.put(_job())
+    queue.put(_job())
     queue.take()
 
-    queue.put(_job(5))
-
-
-def test_a_job_that_is_refused_takes_no_room() -> None:
-    queue = _queue(max_bytes=10)
-    queue.put(_job(6))
-    with pytest.raises(QueueFull):
-        queue.put(_job(5))
-
-    queue.put(_job(4))
-
-
-def test_what_is_being_read_takes_room_and_then_gives_it_back() -> None:
-    queue = _queue(max_bytes=10)
-    with queue.reserved(6), pytest.raises(QueueFull):
-        queue.put(_job(5))
-    with queue.reserved(6), pytest.raises(QueueFull), queue.reserved(5):
-        pytest.fail("there was room")
-
-    queue.put(_job(10))
+    queue.put(_job())
 
 
 def test_reading_that_fails_gives_its_room_back() -> None:
     queue = _queue(max_requests=1)
-    with pytest.raises(ZeroDivisionError), queue.reserved(1):
+    with pytest.raises(ZeroDivisionError), queue.reserved():
         _ = 1 / 0
 
     queue.put(_job())
 
 
 def test_a_job_that_is_abandoned_leaves_and_makes_room() -> None:
-    queue, jobs = _queue(max_requests=2, max_bytes=10), [_job(5), _job(5)]
+    queue, jobs = _queue(max_requests=2), [_job(), _job()]
     for job in jobs:
         queue.put(job)
 
     jobs[0].abandon()
 
-    queue.put(later := _job(5))
+    queue.put(later := _job())
     assert [queue.take(), queue.take()] == [[jobs[1]], [later]]
 
 
@@ -117,48 +81,32 @@ def test_a_job_abandoned_before_it_waits_never_waits() -> None:
 
 
 def test_a_reserved_place_is_taken() -> None:
-    queue = _queue(max_requests=2, max_bytes=10)
-    queue.put(_job(5))
+    queue = _queue(max_requests=2)
+    queue.put(_job())
 
-    with queue.reserved(5):
+    with queue.reserved():
         with pytest.raises(QueueFull):
-            queue.put(_job(0))
-        with pytest.raises(QueueFull), queue.reserved(0):
+            queue.put(_job())
+        with pytest.raises(QueueFull), queue.reserved():
             pass
 
 
-def test_reserved_bytes_are_taken() -> None:
-    queue = _queue(max_bytes=10)
-
-    with queue.reserved(6):
-        queue.put(_job(4))
-        with pytest.raises(QueueFull):
-            queue.put(_job(1))
-
-
 def test_a_reserved_place_is_free_again_afterwards_whatever_came_of_it() -> None:
-    queue = _queue(max_requests=2, max_bytes=10)
-    with queue.reserved(10):
+    queue = _queue(max_requests=2)
+    with queue.reserved():
         pass
-    with pytest.raises(ValueError, match="unreadable"), queue.reserved(10):
+    with pytest.raises(ValueError, match="unreadable"), queue.reserved():
         raise ValueError("unreadable")
 
-    queue.put(_job(5))
-    queue.put(_job(5))
-
-
-def test_a_place_larger_than_all_that_may_wait_is_reserved_alone() -> None:
-    queue = _queue(max_bytes=10)
-
-    with queue.reserved(11), pytest.raises(QueueFull):
-        queue.put(_job(1))
+    queue.put(_job())
+    queue.put(_job())
 
 
 def test_a_closed_queue_reserves_no_place() -> None:
     queue = _queue()
     queue.close()
 
-    with pytest.raises(ShuttingDown), queue.reserved(1):
+    with pytest.raises(ShuttingDown), queue.reserved():
         pass
 
 
@@ -193,3 +141,13 @@ def test_closing_ends_the_wait_for_a_job() -> None:
     for thread in threads:
         thread.join(PATIENCE_SECONDS)
     assert taken == [[], [], []]
+
+
+def test_what_waits_and_what_is_read_is_told() -> None:
+    queue = _queue()
+    queue.put(_job())
+    with queue.reserved():
+        assert queue.waiting_requests == 2
+
+    queue.take()
+    assert queue.waiting_requests == 0

@@ -120,17 +120,16 @@ def test_a_job_whose_deadline_passes_while_it_waits_never_reaches_the_engine(
     assert _are(engine.computed, [running, last])
 
 
-@pytest.mark.parametrize("limit", [{"max_waiting_requests": 1}, {"max_waiting_bytes": 10}])
 def test_what_runs_does_not_count_as_waiting(
-    schedule: Callable[..., Scheduler], engine: HeldEngine, limit: dict[str, int]
+    schedule: Callable[..., Scheduler], engine: HeldEngine
 ) -> None:
-    scheduler, running, waiting = schedule(engine, **limit), a_job(1, size=10), a_job(2, size=10)
+    scheduler, running, waiting = schedule(engine, max_waiting_requests=1), a_job(1), a_job(2)
     scheduler.submit(running)
     engine.wait_until_begun()
     scheduler.submit(waiting)
 
     with pytest.raises(QueueFull):
-        scheduler.submit(a_job(3, size=10))
+        scheduler.submit(a_job(3))
 
 
 def test_closing_refuses_what_waits_and_lets_what_runs_finish(
