@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import logging
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -15,39 +15,12 @@ import onnx
 import pytest
 
 from attention_client import AttentionClient, ModelNotFoundError
+from attention_server import EmbeddedServer
 from attention_service.manifest import FILE_NAME
+from tests.integration.broken_models import Break, manifest, nothing, remove, replaced, write
 from tests.integration.programs import ServerProcess
 
 QUERY, KEY_VALUE, COMBINE = "project_query.onnx", "project_key_value.onnx", "combine.onnx"
-Break = Callable[[Path], None]
-
-
-def nothing(directory: Path) -> None:
-    """Leaves the model as it is: its place is what is wrong."""
-
-
-def remove(name: str) -> Break:
-    return lambda directory: (directory / name).unlink()
-
-
-def write(name: str, content: bytes) -> Break:
-    def apply(directory: Path) -> None:
-        (directory / name).write_bytes(content)
-
-    return apply
-
-
-def manifest(**changes: Any) -> Break:
-    """Changes fields of the manifest; those in "defaults" too, by their own names."""
-
-    def apply(directory: Path) -> None:
-        document = json.loads((directory / FILE_NAME).read_text(encoding="utf-8"))
-        for name, value in changes.items():
-            target = document["defaults"] if name in document["defaults"] else document
-            target[name] = value
-        (directory / FILE_NAME).write_text(json.dumps(document), encoding="utf-8")
-
-    return apply
 
 
 def unlist(name: str) -> Break:
@@ -64,19 +37,6 @@ def flip_a_byte(name: str) -> Break:
         content = bytearray((directory / name).read_bytes())
         content[-1] ^= 1
         (directory / name).write_bytes(content)
-
-    return apply
-
-
-def replaced(name: str, change: Callable[[bytes], bytes]) -> Break:
-    """Replaces a file by what is made from it, and its digest too: only the content is wrong."""
-
-    def apply(directory: Path) -> None:
-        content = change((directory / name).read_bytes())
-        (directory / name).write_bytes(content)
-        document = json.loads((directory / FILE_NAME).read_text(encoding="utf-8"))
-        document["files"][name] = hashlib.sha256(content).hexdigest()
-        (directory / FILE_NAME).write_text(json.dumps(document), encoding="utf-8")
 
     return apply
 
@@ -237,3 +197,20 @@ def test_broken_model_is_not_found(server: ServerProcess, place: str) -> None:
 
     with AttentionClient(server.address) as client, pytest.raises(ModelNotFoundError):
         client.get_model(name, version)
+
+
+@pytest.mark.parametrize(
+    ("file", "level"),
+    [(None, logging.INFO), (".gitkeep", logging.INFO), (FILE_NAME, logging.WARNING)],
+    ids=["empty", "a hidden file", "a manifest in the wrong place"],
+)
+def test_directory_without_models_is_a_warning_only_where_it_holds_something(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, file: str | None, level: int
+) -> None:
+    if file is not None:
+        (tmp_path / file).touch()
+
+    with caplog.at_level(logging.INFO), EmbeddedServer(tmp_path, demo=False):
+        (told,) = (record for record in caplog.records if "no model in" in record.message)
+
+    assert told.levelno == level

@@ -1,20 +1,21 @@
-"""The files of one version of one model, read and checked before anything runs them."""
+"""The files of one version of one model, read once, and no other than its manifest says."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import itertools
-from collections.abc import Iterable, Iterator
+import os
+import stat
 from pathlib import Path
-
-import onnx
-from google.protobuf.message import DecodeError
 
 from attention_service.manifest import FILE_NAME, STAGE_FILES, Manifest, ManifestError
 
-__all__ = ["BrokenModel", "read_files", "read_manifest"]
+__all__ = ["IS_LINK", "BrokenModel", "read_files", "read_manifest"]
+
+IS_LINK = "is a symbolic link; a model must lie in the models directory itself"
 
 _MAX_MANIFEST_BYTES = 1 << 20
+_MAX_ONNX_BYTES = (1 << 31) - 1  # protobuf's own bound, and so that of ONNX without external data
 
 
 class BrokenModel(Exception):
@@ -28,14 +29,7 @@ def read_manifest(directory: Path) -> Manifest:
         BrokenModel: No manifest, a wrong one, or that of another name or version.
     """
     try:
-        with (directory / FILE_NAME).open("rb") as file:
-            text = file.read(_MAX_MANIFEST_BYTES + 1)
-    except OSError as error:
-        raise BrokenModel(f"{FILE_NAME}: {error.strerror}") from None
-    if len(text) > _MAX_MANIFEST_BYTES:
-        raise BrokenModel(f"{FILE_NAME} is larger than {_MAX_MANIFEST_BYTES} bytes")
-    try:
-        manifest = Manifest.from_json(text)
+        manifest = Manifest.from_json(_read(directory, FILE_NAME, _MAX_MANIFEST_BYTES))
     except ManifestError as error:
         raise BrokenModel(f"{FILE_NAME}: {error}") from None
     named = f"{manifest.name}/{manifest.version}"
@@ -51,44 +45,35 @@ def read_files(directory: Path, manifest: Manifest) -> dict[str, bytes]:
     """Returns the content of every file that the manifest lists, by its name.
 
     Raises:
-        BrokenModel: A file is missing, has another digest, is not ONNX or uses external data.
+        BrokenModel: A file is missing, none, too large, or has another digest.
     """
     files: dict[str, bytes] = {}
     for name, digest in manifest.files.items():
-        try:
-            content = (directory / name).read_bytes()
-        except OSError as error:
-            raise BrokenModel(f"{name}: {error.strerror}") from None
+        content = _read(directory, name, _MAX_ONNX_BYTES)
         if hashlib.sha256(content).hexdigest() != digest:
             raise BrokenModel(f"{name} is not the file that {FILE_NAME} was written for (SHA-256)")
-        _refuse_external_data(name, content)
         files[name] = content
     return files
 
 
-def _refuse_external_data(name: str, content: bytes) -> None:
+def _read(directory: Path, name: str, most_bytes: int) -> bytes:
+    """Returns the content of a regular file, having looked at its kind and size before."""
     try:
-        model = onnx.load_model_from_string(content)
-    except DecodeError:
-        raise BrokenModel(f"{name} is not ONNX") from None
-    nodes = [node for function in model.functions for node in function.node]
-    for tensor in itertools.chain(_graph_tensors(model.graph), _node_tensors(nodes)):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-            raise BrokenModel(f"{name} refers to other files for its weights (external data)")
+        with open(directory / name, "rb", opener=_open_without_waiting) as file:
+            about = os.fstat(file.fileno())
+            if not stat.S_ISREG(about.st_mode):
+                raise BrokenModel(f"{name} is not a file")
+            if about.st_size > most_bytes:
+                raise BrokenModel(f"{name} is larger than {most_bytes} bytes")
+            return file.read(about.st_size)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise BrokenModel(f"{name} {IS_LINK}") from None
+        raise BrokenModel(f"{name}: {error.strerror}") from None
+    except MemoryError:
+        raise BrokenModel(f"{name} is larger than the memory that is left") from None
 
 
-def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Yields every tensor of a graph, those inside attributes and subgraphs too."""
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    yield from _node_tensors(graph.node)
-
-
-def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
-    for attribute in itertools.chain.from_iterable(node.attribute for node in nodes):
-        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-            yield from (sparse.values, sparse.indices)
-        yield from (attribute.t, *attribute.tensors)
-        for graph in (attribute.g, *attribute.graphs):
-            yield from _graph_tensors(graph)
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Opens no link, and a pipe without waiting for its writer."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)

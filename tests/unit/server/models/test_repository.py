@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +149,39 @@ def test_broken_model_does_not_hide_the_next(tmp_path: Path) -> None:
 
     assert found(tmp_path) == [("b", "1")]
     assert list(refused(tmp_path)) == ["a/1"]
+
+
+def test_versions_of_a_model_that_cannot_be_read_do_not_hide_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whoever runs these tests may be allowed to read everything.
+    for name in ("a", "b", "c"):
+        write_model(tmp_path, name)
+    scandir = os.scandir
+
+    def refusing(path: Path) -> Iterator[os.DirEntry[str]]:
+        if path.name == "a":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        if path.name == "b":  # it was there a moment ago
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+
+    assert refused(tmp_path) == {"a": "Permission denied", "b": "No such file or directory"}
+    assert found(tmp_path) == [("c", "1")]
+
+
+def test_files_are_read_once(tmp_path: Path) -> None:
+    directory = write_model(tmp_path, "layer")
+    (model,) = find_models([tmp_path])
+
+    for file in directory.iterdir():
+        file.write_bytes(b"changed")
+    shutil.rmtree(tmp_path)
+
+    assert isinstance(model, FoundModel)
+    assert model.files == FILES
 
 
 def test_models_that_come_with_the_server_are_whole() -> None:
