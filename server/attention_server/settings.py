@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import os
-from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
-from collections.abc import Sequence
+import difflib
+import ipaddress
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, get_args
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import (
-    BaseSettings,
-    CliSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from attention_server.domain.limits import Limits
+from attention_service.limits import Limits
 
-__all__ = ["ENVIRONMENT_PREFIX", "Settings", "SettingsError", "read_settings"]
+__all__ = [
+    "ENVIRONMENT_PREFIX",
+    "Settings",
+    "SettingsError",
+    "checked",
+    "named",
+    "nearest",
+    "shown",
+]
 
 ENVIRONMENT_PREFIX = "ATTENTION_SERVER_"
 
-_METAVARS = {
-    "--listen": "ADDRESS:PORT",
-    "--models": "DIR",
-    "--config": "FILE",
-    "--providers": "NAMES",
-    "--drain-seconds": "SECONDS",
-}
+_MOST_SHOWN = 40
+_MOST_NAMED = 4
+_NEAR = 0.7  # of difflib's ratio, which is 1 where two are the same
 
 
 class SettingsError(ValueError):
@@ -38,17 +36,13 @@ class SettingsError(ValueError):
 
 
 class Settings(BaseSettings):
-    """Serve attention layers over gRPC."""
+    """What can be set of a server, and the defaults."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENVIRONMENT_PREFIX,
         extra="forbid",
         frozen=True,
         use_attribute_docstrings=True,
-        cli_kebab_case=True,
-        cli_implicit_flags=True,
-        cli_hide_none_type=True,
-        cli_avoid_json=True,
     )
 
     listen: str = "127.0.0.1:50051"
@@ -57,8 +51,6 @@ class Settings(BaseSettings):
     """Directory of models, <name>/<version>/ each, as attention-export writes them."""
     demo: bool = True
     """Serve the model "demo" that comes with the server."""
-    config: Path | None = None
-    """TOML file with any of these settings; flags and environment variables win over it."""
 
     providers: str = "cpu"
     """Execution providers in order of preference: cpu, cuda, or cuda,cpu."""
@@ -71,7 +63,7 @@ class Settings(BaseSettings):
 
     max_message_bytes: int = Field(default=64 << 20, ge=1 << 16, le=(1 << 31) - 1)
     """Largest message, bytes, either way."""
-    max_stream_bytes: int = Field(default=1 << 30, ge=1 << 16)
+    max_stream_bytes: int = Field(default=1 << 30, ge=1 << 16, le=(1 << 63) - 1)
     """Largest request or answer on a stream, and largest tensor over all heads, bytes."""
     max_batch: int = Field(default=256, ge=1, le=(1 << 32) - 1)
     """Most sequences a request."""
@@ -79,10 +71,10 @@ class Settings(BaseSettings):
     """Longest query and key."""
     max_work: int = Field(default=1 << 36, ge=1, le=(1 << 63) - 1)
     """Largest batch * heads * query_len * kv_len of a request."""
-    max_waiting_requests: int = Field(default=1024, ge=1)
-    """Requests that may wait for an engine thread."""
-    max_waiting_bytes: int = Field(default=1 << 30, ge=1 << 16)
-    """Bytes of requests that may wait for an engine thread."""
+    max_waiting_requests: int = Field(default=1024, ge=1, le=(1 << 32) - 1)
+    """Requests that may be read or wait for an engine thread."""
+    max_waiting_bytes: int = Field(default=1 << 30, ge=1 << 16, le=(1 << 63) - 1)
+    """Bytes of requests and answers that calls may hold, each until its call is over."""
 
     drain_seconds: float = Field(default=30.0, ge=0, le=3600)
     """On SIGTERM, time for requests in flight to finish."""
@@ -91,30 +83,58 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severity that is logged."""
 
-    @field_validator("providers")
+    @field_validator("*", mode="before")
     @classmethod
-    def _check_providers(cls, value: str) -> str:
-        names = [name.strip().lower() for name in value.split(",") if name.strip()]
+    def _check_kind(cls, value: object, info: ValidationInfo) -> object:
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and annotation is not bool:
+            raise ValueError(_wanted(info.field_name or ""))  # Python takes true for 1
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _fold_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("providers", mode="before")
+    @classmethod
+    def _check_providers(cls, value: object) -> str:
+        given = value if isinstance(value, str) else ""
+        names = [name.strip().lower() for name in given.split(",") if name.strip()]
         if not names or not {"cuda", "cpu"}.issuperset(names) or len(set(names)) != len(names):
             raise ValueError("must be cpu, cuda, or both with a comma, each once: cuda,cpu say")
         return ",".join(names)
 
-    @field_validator("listen")
+    @field_validator("listen", mode="before")
     @classmethod
-    def _check_listen(cls, value: str) -> str:
-        host, colon, port = value.rpartition(":")
-        if not colon or not host or not port.isdecimal() or int(port) > 65_535:
-            raise ValueError("must be ADDRESS:PORT with a port of 0 to 65535, 127.0.0.1:50051 say")
-        if ":" in host and not (host.startswith("[") and host.endswith("]")):
-            raise ValueError("must have an IPv6 address in brackets, [::1]:50051 say")
-        return value
+    def _check_listen(cls, value: object) -> str:
+        given = value if isinstance(value, str) else ""
+        host, _, port = given.rpartition(":")
+        is_port = port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= 65_535
+        if not is_port or not _is_host(host):
+            raise ValueError(
+                "must be ADDRESS:PORT with a port from 0 to 65535, 127.0.0.1:50051 say, "
+                f"or [::1]:50051 in IPv6{_but_is(value)}"
+            )
+        return given
 
-    @field_validator("models")
+    @field_validator("models", mode="before")
     @classmethod
-    def _check_models(cls, value: Path | None) -> Path | None:
-        if value is not None and not value.is_dir():
-            raise ValueError("must be a directory that is there")
-        return value
+    def _check_models(cls, value: object) -> Path | None:
+        if value is None:
+            return None
+        if not isinstance(value, str | Path) or not _is_readable_directory(str(value)):
+            raise ValueError("must be a directory that is there and that this user may read")
+        return Path(value)
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Settings:
+        if self.max_stream_bytes < self.max_message_bytes:
+            raise ValueError(
+                "max_stream_bytes: must be at least max_message_bytes, "
+                f"{self.max_message_bytes}, not {self.max_stream_bytes}"
+            )
+        return self
 
     @property
     def limits(self) -> Limits:
@@ -136,82 +156,98 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Settings() takes its arguments alone; read_settings names the other sources."""
+        """Settings() takes its arguments alone; the command reads the other sources."""
         return (init_settings,)
 
 
-def read_settings(arguments: Sequence[str]) -> Settings:
-    """Returns the settings from flags, environment and file; the first of them wins.
-
-    Args:
-        arguments: Command line without the program's name.
+def checked(values: Mapping[str, object]) -> Settings:
+    """Returns the settings of these names and values; others have their defaults.
 
     Raises:
         SettingsError: Unknown or impossible settings.
-        SystemExit: ``--help``, or flags that argparse refuses.
     """
-    file = _config_file(arguments)
-
-    class FromEverywhere(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            command_line = CliSettingsSource[ArgumentParser](
-                settings_cls,
-                root_parser=_parser(),
-                cli_parse_args=list(arguments),
-                formatter_class=ArgumentDefaultsHelpFormatter,
-                add_argument_method=_add_argument,
-            )
-            return (command_line, env_settings, TomlConfigSettingsSource(settings_cls, file))
-
     try:
-        return FromEverywhere()
+        return Settings.model_validate(values)
     except ValidationError as error:
-        raise SettingsError("; ".join(map(_one_line, error.errors()))) from None
-    except ValueError as error:  # of the TOML parser
-        raise SettingsError(f"config: {error}") from None
+        lines = [_line(detail) for detail in error.errors()]
+    more = f"; and {len(lines) - _MOST_NAMED} more" if len(lines) > _MOST_NAMED else ""
+    raise SettingsError("; ".join(lines[:_MOST_NAMED]) + more)
 
 
-def _parser() -> ArgumentParser:
-    return ArgumentParser(
-        prog="attention-server",
-        description="Serves attention layers over gRPC.",
-        epilog=f"Each setting is also an environment variable, {ENVIRONMENT_PREFIX}LISTEN say, "
-        'and a key of the file, listen = "127.0.0.1:50051" say. Flags win over the environment, '
-        "and that over the file.",
-    )
+def named(name: str) -> str:
+    """Returns a name that was given, plain where it could be one, else quoted and short."""
+    return name if name.isidentifier() and len(name) <= _MOST_SHOWN else shown(name)
 
 
-def _add_argument(parser: Any, flag: str, **options: Any) -> Any:
-    """Adds a flag whose value is called by what it is, and not by its type."""
-    if flag in _METAVARS:
-        options["metavar"] = _METAVARS[flag]
-    elif options.get("metavar") == "int":
-        options["metavar"] = "N"
-    return parser.add_argument(flag, **options)
+def nearest(name: str, names: Iterable[str], *, prefix: str = "") -> str:
+    """Returns which of the names was meant, where that can be guessed, or where all of them are.
+
+    Args:
+        name: What was given.
+        names: What there is.
+        prefix: What all names begin with, and what therefore makes none of them any nearer.
+    """
+    given = name.removeprefix(prefix)[:_MOST_SHOWN]
+    there = [known.removeprefix(prefix) for known in names]
+    close = difflib.get_close_matches(given, there, 1, _NEAR)
+    return f"did you mean {prefix}{close[0]}?" if close else "--help shows all"
 
 
-def _config_file(arguments: Sequence[str]) -> Path | None:
-    """Returns the file to read, which flags or environment name before all else is read."""
-    parser = ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--config", default=os.environ.get(f"{ENVIRONMENT_PREFIX}CONFIG"))
-    path = parser.parse_known_args(list(arguments))[0].config
-    if path is None:
-        return None
-    if not Path(path).is_file():
-        raise SettingsError("config: must be a TOML file that is there")
-    return Path(path)
+def shown(given: str) -> str:
+    """Returns what was given, quoted and short."""
+    text = repr(given[: _MOST_SHOWN + 1])
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}...'"
 
 
-def _one_line(error: ErrorDetails) -> str:
-    name = ".".join(map(str, error["loc"][:1]))
+def _is_host(host: str) -> bool:
+    """Returns whether it is an IPv6 address in brackets, or looks like a name or IPv4 address."""
+    if not host.startswith("["):
+        return bool(host) and host.isprintable() and not set(host) & set(" :/@[]")
+    try:
+        ipaddress.IPv6Address(host[1:-1])
+    except ValueError:
+        return False
+    return host.endswith("]")
+
+
+def _is_readable_directory(path: str) -> bool:
+    if not path or not path.isprintable():
+        return False
+    try:
+        for entry in Path(path).iterdir():
+            entry.lstat()  # who may list but not enter it would find no model
+    except OSError:
+        return False
+    return True
+
+
+def _line(error: ErrorDetails) -> str:
+    """Returns what is wrong with a setting, and what would be right."""
+    if not error["loc"]:  # of several settings together, which it names itself
+        return str(error["ctx"]["error"])
+    name = str(error["loc"][0])
     if error["type"] == "extra_forbidden":
-        return f"{name}: there is no such setting; --help shows all"
-    return f"{name}: {error['msg'].removeprefix('Value error, ')}"
+        return f"{named(name)}: there is no such setting; {nearest(name, Settings.model_fields)}"
+    if error["type"] == "value_error":
+        return f"{name}: {error['ctx']['error']}"
+    return f"{name}: {_wanted(name)}{_but_is(error['input'])}"
+
+
+def _but_is(value: object) -> str:
+    return f", not {shown(value)}" if isinstance(value, str) else ""
+
+
+def _wanted(name: str) -> str:
+    """Returns what a setting must be."""
+    field = Settings.model_fields[name]
+    if field.annotation is bool:
+        return "must be true or false"
+    if choices := get_args(field.annotation):
+        return f"must be {', '.join(choices[:-1])} or {choices[-1]}"
+    kind = "a whole number" if field.annotation is int else "a number"
+    unit = next((f" of {unit}" for unit in ("bytes", "seconds") if name.endswith(unit)), "")
+    low, high = (
+        next(getattr(bound, side) for bound in field.metadata if hasattr(bound, side))
+        for side in ("ge", "le")
+    )
+    return f"must be {kind}{unit} from {low} to {high}"

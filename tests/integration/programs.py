@@ -17,16 +17,19 @@ _SERVER = (sys.executable, "-m", "attention_server")
 _SERVING = re.compile(r"serving .* on (\S+) \(\w+\)$")
 
 
-def run_server(*arguments: str, program: str | None = None) -> subprocess.CompletedProcess[str]:
+def run_server(
+    *arguments: str, program: str | None = None, variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Runs a server that ends by itself.
 
     Args:
         *arguments: Of the command line.
         program: Python to run in place of the command.
+        variables: Of its environment, beside this process's own.
     """
     return subprocess.run(
         [*_command(program), *arguments],
-        env=environment(),
+        env={**environment(), **(variables or {})},
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,

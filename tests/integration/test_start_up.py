@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import socket
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +18,24 @@ without_cuda = pytest.mark.skipif(
     "CUDAExecutionProvider" in onnxruntime.get_available_providers(),
     reason="this onnxruntime may have CUDA",
 )
+
+
+# The command, but that a signal comes while a package is imported that loses every exception.
+INTERRUPTED = """
+import os, sys
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "pydantic_settings":
+            try:
+                os.kill(os.getpid(), int(sys.argv.pop()))
+            except BaseException:
+                raise TypeError("said instead of what was raised") from None
+
+sys.meta_path.insert(0, Finder())
+from attention_server.cli import main
+sys.exit(main())
+"""
 
 
 def without(package: str) -> str:
@@ -43,22 +61,13 @@ def test_missing_package_is_a_line_with_the_command_that_installs_it(package: st
     assert PIP in line
 
 
-def test_taken_port_is_a_line_that_says_so() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        done = run_server("--listen", address)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
+def test_signal_before_it_serves_ends_it_at_once_and_without_a_word(
+    number: signal.Signals,
+) -> None:
+    done = run_server(str(int(number)), program=INTERRUPTED)
 
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"attention-server: listen: {address} cannot be listened on")
-
-
-def test_wrong_setting_is_a_line_that_names_it() -> None:
-    done = run_server("--max-batch", "0")
-
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("attention-server: max_batch: ")
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", "")
 
 
 @without_cuda
