@@ -15,12 +15,37 @@ from hypothesis import settings
 
 from attention_client import AsyncAttentionClient, AttentionClient
 from attention_service.manifest import FILE_NAME
+from tests import seed
+
+# They need a Docker engine: `make test-docker` names them.
+collect_ignore = ["docker"]
 
 # A first example may load models, so its time says nothing about the others.
 settings.register_profile("developer", deadline=None, print_blob=True)
 # In CI the same examples each time: a new draw may find what another change broke.
 settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "developer")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    seed.add_options(parser)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return seed.headline(config)
+
+
+@pytest.fixture(scope="session")
+def fuzz_seed(pytestconfig: pytest.Config) -> int:
+    """Seed of what is drawn by the thousand; pytest's header tells it."""
+    return seed.seed_of(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def fuzz_times(pytestconfig: pytest.Config) -> int:
+    """How many times the usual number to draw."""
+    times: int = pytestconfig.getoption("--fuzz-times")
+    return times
 
 
 @pytest.fixture(scope="session")

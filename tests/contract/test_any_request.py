@@ -1,137 +1,143 @@
-"""Whatever is sent, the answer is finite or an error that is the caller's."""
+"""Whatever is sent, the answer is finite or an error that is the caller's; nobody hangs."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
 
 import grpc
-import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings
+from hypothesis import seed as seeded
 
 from attention_service import tensor
 from attention_service.v1 import attention_pb2 as pb
-from tests.messages import floats, layer, sdpa
-from tests.wire import Refusal, Wire
+from tests.contract.fuzz.chance import Chance
+from tests.contract.fuzz.corpus import GOOD, NOT_BUILT
+from tests.contract.fuzz.mutation import Mutator
+from tests.contract.fuzz.requests import requests
+from tests.contract.fuzz.right_requests import right_requests
+from tests.contract.fuzz.verdict import ANSWERED, finding, outcome
+from tests.contract.pipelined import Call, begin, ended
+from tests.integration.programs import ServerProcess
+from tests.wire import Wire
 
-GOOD = [
-    sdpa(mask=pb.Mask(kv_lengths=[4, 2], attn_bias=floats(3, 4))).SerializeToString(),
-    layer(outputs=pb.OutputSpec(weights=pb.WeightsSpec(top_k=2))).SerializeToString(),
-]
-CALLERS_FAULT = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}
-FLOAT32 = np.finfo(np.float32)
-EXTREMES = [0.0, 1.0, -1.0, 1e-45, 1e19, -1e19, 1e38, float(FLOAT32.max), float(FLOAT32.min)]
-LARGEST: dict[Any, float] = {
-    np.float32: float(FLOAT32.max),
-    np.float16: 65504.0,
-    ml_dtypes.bfloat16: 3.3895313892515355e38,
-}
+MUTATED, GENERATED = 20_000, 5_000
+GOOD_EVERY = 25
+TOLD = 5
+# Seen in a run: a fifth of the mutants answered, and nine reasons for more than 1 % of them each.
+LEAST_ANSWERED, LEAST_OF_A_REASON, REASONS = 0.05, 0.01, 5
 
 
 @pytest.fixture(scope="module")
-def wire(address: str) -> Iterator[Wire]:
-    with Wire(address) as wire:
+def server(models: Path) -> Iterator[ServerProcess]:
+    """A server in a process of its own, with every kind of model."""
+    with ServerProcess("--models", str(models)) as server:
+        yield server
+        assert server.process.poll() is None, server.log
+
+
+@pytest.fixture(scope="module")
+def wire(server: ServerProcess) -> Iterator[Wire]:
+    with Wire(server.address) as wire:
         yield wire
 
 
-def ask(wire: Wire, message: bytes) -> pb.AttendResponse | None:
-    """Returns the answer; None where the caller is told what is wrong."""
-    try:
-        return pb.AttendResponse.FromString(wire.answer("Attend", message))
-    except grpc.RpcError as error:
-        refusal = Refusal.of(error)
-        assert refusal.code in CALLERS_FAULT
-        assert refusal.reason
-        return None
+def without_times(answer: bytes) -> bytes:
+    """Returns an answer but for how it was computed, which differs each time."""
+    response = pb.AttendResponse.FromString(answer)
+    response.ClearField("execution")
+    return response.SerializeToString(deterministic=True)
 
 
-@st.composite
-def damaged(draw: st.DrawFn) -> bytes:
-    """Draws a good request of which a few bytes are others, missing or too many."""
-    message = bytearray(draw(st.sampled_from(GOOD)))
-    for _ in range(draw(st.integers(1, 4))):
-        place = draw(st.integers(0, len(message) - 1))
-        message[place : place + draw(st.integers(0, 3))] = draw(st.binary(max_size=3))
-    return bytes(message)
+def assert_diverse(outcomes: Counter[str], *, good: int = 0) -> None:
+    """Refuses a run in which all ended alike, but for ``good`` answers: that would test one check.
+
+    Of what is damaged enough of it gets as far as an answer, and enough to each of several checks.
+    """
+    sent = outcomes.total() - good
+    answered = outcomes[ANSWERED] - good
+    usual = [
+        reason
+        for reason, times in outcomes.items()
+        if reason != ANSWERED and times >= sent * LEAST_OF_A_REASON
+    ]
+    assert answered >= sent * LEAST_ANSWERED, outcomes
+    assert len(usual) >= REASONS, outcomes
 
 
-@given(message=st.binary(max_size=64) | damaged())
-def test_bytes_are_answered_or_refused(wire: Wire, message: bytes) -> None:
-    ask(wire, message)
+def test_corpus_is_answered(wire: Wire) -> None:
+    for good in GOOD:
+        assert wire.answer(good.rpc, good.message) or good.rpc == "GetServerInfo"
+    for good in NOT_BUILT:
+        assert wire.refusal(good.rpc, good.message).code is grpc.StatusCode.UNIMPLEMENTED
 
 
-@st.composite
-def tensors(draw: st.DrawFn, *shape: int) -> pb.Tensor:
-    """Draws floats of any finite size, in one of the three types."""
-    any_float = st.floats(width=32, allow_nan=False, allow_infinity=False)
-    values = draw(st.lists(st.sampled_from(EXTREMES) | any_float, min_size=1))
-    dtype, largest = draw(st.sampled_from(list(LARGEST.items())))
-    return tensor.encode(np.resize(np.clip(values, -largest, largest), shape).astype(dtype))
+def test_mutated_requests_are_answered_or_refused_and_cost_nobody_else_anything(
+    server: ServerProcess, wire: Wire, fuzz_seed: int, fuzz_times: int
+) -> None:
+    mutator = Mutator(Chance(fuzz_seed), (*GOOD, *NOT_BUILT))
+    attends = [good for good in GOOD if good.rpc == "Attend"]
+    right = {good.data: without_times(wire.answer("Attend", good.data)) for good in attends}
+
+    def drawn() -> Iterator[Call]:
+        for i in range(MUTATED * fuzz_times):
+            if i % GOOD_EVERY == 0:
+                yield Call("Attend", attends[i // GOOD_EVERY % len(attends)].data)
+            yield mutator.mutant()
+
+    findings, outcomes = [], Counter[str]()
+    for sent, call in ended(wire, drawn()):
+        found = finding(sent.rpc, call)
+        outcomes[outcome(call)] += 1
+        expected = right.get(sent.data) if sent.rpc == "Attend" else None
+        if not found and expected is not None and without_times(call.result()) != expected:
+            found = "answered otherwise than alone"
+        if found:
+            findings.append(f"{sent.rpc} {sent.data.hex()}: {found}")
+
+    told = "\n".join(findings[:TOLD])
+    assert not findings, f"{len(findings)} with --fuzz-seed={fuzz_seed}, among them\n{told}"
+    times = MUTATED * fuzz_times
+    assert outcomes.total() == times + times // GOOD_EVERY
+    assert_diverse(outcomes, good=times // GOOD_EVERY)
+    assert len(server.log) == 1, server.log
 
 
-@st.composite
-def requests(draw: st.DrawFn) -> pb.AttendRequest:
-    """Draws requests whose shapes fit, but whose numbers may be any."""
-    batch, heads, query_len, kv_len = (draw(st.integers(1, 3)) for _ in range(4))
-    numbers = st.sampled_from(EXTREMES)
-    lengths = st.lists(st.integers(0, kv_len), min_size=batch, max_size=batch)
-    sides = st.none() | st.sampled_from([0, 1, 2**32 - 1])
-    selected = st.lists(st.integers(0, heads - 1), max_size=3)
-    mask = pb.Mask(
-        kv_lengths=draw(st.none() | lengths),
-        query_offsets=draw(st.none() | st.just([2**31 - 1] * batch)),
-        causal=draw(st.sampled_from(pb.CausalMode.values())),
-        window=draw(st.none() | st.builds(pb.SlidingWindow, left=sides, right=sides)),
-        attn_bias=draw(st.none() | tensors(batch, 1, query_len, kv_len)),
+def test_generated_requests_are_answered_in_finite_numbers_or_refused(
+    server: ServerProcess, wire: Wire, fuzz_seed: int, fuzz_times: int
+) -> None:
+    outcomes = Counter[str]()
+
+    # Drawn anew in CI too; the seed, and not a database, has a failure again.
+    @seeded(fuzz_seed)
+    @settings(
+        max_examples=GENERATED * fuzz_times,
+        derandomize=False,
+        database=None,
+        suppress_health_check=list(HealthCheck),
     )
-    return pb.AttendRequest(
-        model="sdpa",
-        query=draw(tensors(batch, query_len, 2 * heads)),
-        key=draw(tensors(batch, kv_len, 2 * heads)),
-        value=draw(tensors(batch, kv_len, 3 * heads)),
-        mask=mask,
-        heads=pb.HeadConfig(
-            num_heads=heads,
-            scale=draw(st.none() | numbers),
-            softcap=draw(st.none() | numbers.map(abs)),
-            ablated_heads=draw(selected),
-        ),
-        outputs=pb.OutputSpec(
-            weights=draw(
-                st.builds(
-                    pb.WeightsSpec,
-                    heads=selected,
-                    average_heads=st.booleans(),
-                    top_k=st.sampled_from([0, 1, 2**32 - 1]),
-                )
-            ),
-            scores=draw(st.none() | st.just(pb.ScoresSpec())),
-            projections=draw(st.booleans()),
-            head_outputs=draw(st.booleans()),
-            log_sum_exp=draw(st.booleans()),
-        ),
-    )
+    @given(request=requests())
+    def check(request: pb.AttendRequest) -> None:
+        call = begin(wire, Call("Attend", request.SerializeToString()))
+        assert finding("Attend", call) == "", f"--fuzz-seed={fuzz_seed}"
+        outcomes[outcome(call)] += 1
+
+    check()
+    assert outcomes.total() >= GENERATED * fuzz_times, outcomes
+    assert_diverse(outcomes)
+    assert len(server.log) == 1, server.log
 
 
-@given(request=requests())
-def test_answer_is_finite_or_there_is_an_error(wire: Wire, request: pb.AttendRequest) -> None:
-    response = ask(wire, request.SerializeToString())
-    if response is None:
-        return
-    for field, value in response.ListFields():
-        if isinstance(value, pb.Tensor):
-            array = tensor.decode(value)
-            blind = array == -np.inf if field.name == "log_sum_exp" else False
-            assert (np.isfinite(array) | blind).all(), field.name
-
-
-@given(request=requests())
+@given(request=right_requests())
 def test_weights_of_a_row_sum_to_one_or_to_nothing(wire: Wire, request: pb.AttendRequest) -> None:
-    request.outputs.weights.CopyFrom(pb.WeightsSpec())
-    response = ask(wire, request.SerializeToString())
-    if response is not None:
-        sums = tensor.decode(response.weights).sum(axis=-1)
+    request.outputs.CopyFrom(pb.OutputSpec(weights=pb.WeightsSpec()))
+    call = begin(wire, Call("Attend", request.SerializeToString()))
+
+    assert finding("Attend", call) == ""
+    if call.exception() is None:
+        weights = tensor.decode(pb.AttendResponse.FromString(call.result()).weights)
+        sums = weights.sum(axis=-1)
         assert (np.isclose(sums, 1.0, atol=1e-6) | (sums == 0.0)).all()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from attention_server import EmbeddedServer
 from attention_service.manifest import FILE_NAME, Manifest
@@ -115,6 +116,9 @@ def test_server_tells_its_version_providers_and_limits() -> None:
         "max_length": 3,
         "max_work": 2**40,
         "max_stream_bytes": 1 << 21,
+        "max_waiting_requests": 7,
+        "max_waiting_bytes": 1 << 22,
+        "drain_seconds": 0.25,
     }
     with EmbeddedServer(demo=False, **settings) as server, Wire(server.address) as wire:
         answer = wire.answer("GetServerInfo", pb.GetServerInfoRequest())
@@ -123,7 +127,14 @@ def test_server_tells_its_version_providers_and_limits() -> None:
         version=metadata.version("attention-service"),
         providers=["CPUExecutionProvider"],
         limits=pb.Limits(
-            message_bytes=1 << 20, batch=2, length=3, work=2**40, stream_bytes=1 << 21
+            message_bytes=1 << 20,
+            batch=2,
+            length=3,
+            work=2**40,
+            stream_bytes=1 << 21,
+            waiting_requests=7,
+            waiting_bytes=1 << 22,
+            drain=Duration(nanos=250_000_000),
         ),
     )
 

@@ -54,9 +54,15 @@ FACTS: dict[Reason, tuple[errors.RequestError, str, type[sdk.AttentionError]]] =
             Reason.BATCH_LIMIT,
             Reason.LENGTH_LIMIT,
             Reason.WORK_LIMIT,
+            Reason.TENSOR_LIMIT,
             Reason.ANSWER_LIMIT,
         )
     },
+    Reason.MESSAGE_LIMIT: (
+        Limit(Reason.MESSAGE_LIMIT, VIOLATION),
+        "INVALID_ARGUMENT",
+        sdk.RequestTooLargeError,
+    ),
     **{
         reason: (errors.ModelNotFound(reason, "no model x"), "NOT_FOUND", sdk.ModelNotFoundError)
         for reason in (Reason.MODEL_NOT_FOUND, Reason.VERSION_NOT_FOUND)

@@ -121,6 +121,12 @@ ROWS = [
             "query of halves with the bytes of floats": sdpa(
                 query=raw(_F16, _QUERY, bytes(_QUERY_BYTES))
             ),
+        },
+    ),
+    *refused(
+        Reason.TENSOR_LIMIT,
+        (),
+        {
             "query of 512 TiB with 64 bytes": sdpa(
                 query=raw(_F32, (1, 65_536, _WIDEST), bytes(64)),
                 key=None,

@@ -91,7 +91,7 @@ ROWS = [
         },
     ),
     *refused(
-        Reason.WORK_LIMIT,
+        Reason.TENSOR_LIMIT,
         (),
         {
             "head outputs larger than any answer": sdpa(

@@ -9,7 +9,6 @@ from attention_service.v1 import attention_pb2 as pb
 from tests.contract.malformed.case import refused
 from tests.messages import (
     BATCH,
-    HEADS,
     KV_LEN,
     QUERY_LEN,
     array,
@@ -22,21 +21,6 @@ from tests.messages import (
 
 _PAIRS = (QUERY_LEN, KV_LEN)
 _MANY = 20  # sequences, more than an error names
-
-_WRONG_PAIRS = {
-    "of rank 1": (KV_LEN,),
-    "of rank 5": (1, 1, 1, QUERY_LEN, KV_LEN),
-    "with one key too many": (QUERY_LEN, KV_LEN + 1),
-    "with one query too few": (QUERY_LEN - 1, KV_LEN),
-    "with keys before queries": (KV_LEN, QUERY_LEN),
-    "of rank 2 for all queries at once": (1, KV_LEN),
-    "of rank 3 with heads in place of the batch": (BATCH + 1, QUERY_LEN, KV_LEN),
-    "of rank 3 for all sequences at once": (1, QUERY_LEN, KV_LEN),
-    "of rank 4 with another batch": (BATCH + 1, 1, QUERY_LEN, KV_LEN),
-    "of rank 4 with another number of heads": (1, HEADS + 1, QUERY_LEN, KV_LEN),
-    "of rank 4 with another number of queries": (1, 1, QUERY_LEN - 1, KV_LEN),
-    "of rank 4 for all keys at once": (1, 1, QUERY_LEN, 1),
-}
 
 ROWS = [
     *refused(
@@ -104,28 +88,6 @@ ROWS = [
         "mask.key_mask.shape",
         {
             "key_mask without dimensions": masked(key_mask=pb.Tensor()),
-            "key_mask of rank 1": masked(key_mask=booleans(KV_LEN)),
-            "key_mask of rank 3": masked(key_mask=booleans(BATCH, 1, KV_LEN)),
-            "key_mask for all sequences at once": masked(key_mask=booleans(1, KV_LEN)),
-            "key_mask as long as the query": masked(key_mask=booleans(BATCH, QUERY_LEN)),
-            "key_mask with keys before sequences": masked(key_mask=booleans(KV_LEN, BATCH)),
-            "key_mask of length 0": masked(key_mask=raw(pb.DATA_TYPE_BOOL, (BATCH, 0), b"")),
-        },
-    ),
-    *refused(
-        Reason.INVALID_SHAPE,
-        "mask.attend_mask.shape",
-        {
-            f"attend_mask {what}": masked(attend_mask=booleans(*shape))
-            for what, shape in _WRONG_PAIRS.items()
-        },
-    ),
-    *refused(
-        Reason.INVALID_SHAPE,
-        "mask.attn_bias.shape",
-        {
-            f"attn_bias {what}": masked(attn_bias=floats(*shape))
-            for what, shape in _WRONG_PAIRS.items()
         },
     ),
     *refused(

@@ -1,0 +1,80 @@
+"""What may come of a request, whatever it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+import numpy as np
+from google.protobuf.message import Message
+
+from attention_service import tensor
+from attention_service.reasons import DOMAIN, Reason
+from attention_service.v1 import attention_pb2 as pb
+from tests.wire import Refusal
+
+ANSWERED = "answered"
+
+_INVALID, _NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
+_NOT_BUILT = grpc.StatusCode.UNIMPLEMENTED
+_REFUSALS: Mapping[str, frozenset[grpc.StatusCode]] = {
+    "Attend": frozenset({_INVALID, _NOT_FOUND}),
+    "ListModels": frozenset({_INVALID}),
+    "GetModel": frozenset({_INVALID, _NOT_FOUND}),
+    "GetServerInfo": frozenset({_INVALID}),
+    "AnalyzeHeads": frozenset({_NOT_BUILT}),
+    "AttendStream": frozenset({_NOT_BUILT}),
+}
+_ANSWERS: Mapping[str, type[Message]] = {
+    "Attend": pb.AttendResponse,
+    "ListModels": pb.ListModelsResponse,
+    "GetModel": pb.GetModelResponse,
+    "GetServerInfo": pb.GetServerInfoResponse,
+}
+_HALVES = (pb.DATA_TYPE_FLOAT16, pb.DATA_TYPE_BFLOAT16)
+
+
+def finding(rpc: str, call: Any) -> str:
+    """Returns what is wrong with how a call ended; nothing where all is well."""
+    try:
+        answer = call.result()
+    except grpc.RpcError as error:
+        return _wrong_refusal(rpc, Refusal.of(error))
+    if rpc not in _ANSWERS:
+        return "answered, though it is not built"
+    message = _ANSWERS[rpc].FromString(answer)
+    return not_finite(message) if isinstance(message, pb.AttendResponse) else ""
+
+
+def outcome(call: Any) -> str:
+    """Returns ANSWERED, or the reason of the refusal."""
+    try:
+        call.result()
+    except grpc.RpcError as error:
+        return Refusal.of(error).reason
+    return ANSWERED
+
+
+def not_finite(answer: pb.AttendResponse) -> str:
+    """Returns which tensors hold what they must not: NaN, or infinity where it means nothing."""
+    wrong = []
+    for field, value in answer.ListFields():
+        if isinstance(value, pb.Tensor):
+            array = tensor.decode(value)
+            allowed = np.isfinite(array)
+            if value.data_type in _HALVES:
+                allowed |= np.isinf(array)  # the contract: what does not fit becomes infinity
+            elif field.name == "log_sum_exp":
+                allowed |= array == -np.inf
+            if not allowed.all():
+                wrong.append(field.name)
+    return f"not finite: {', '.join(wrong)}" if wrong else ""
+
+
+def _wrong_refusal(rpc: str, refusal: Refusal) -> str:
+    if refusal.code not in _REFUSALS[rpc]:
+        return f"{refusal.code.name}: {refusal.message}"
+    if refusal.reason not in list(Reason) or refusal.domain != DOMAIN:
+        return f"no reason that is known: {refusal.domain}/{refusal.reason}"
+    return ""
