@@ -14,7 +14,7 @@ BIN := .venv/bin
 STUBS := .
 
 .DEFAULT_GOAL := help
-.PHONY: help install protos format lint types test check demo train-demo serve build clean
+.PHONY: help install protos format lint types test test-docker engine check demo train-demo serve build clean
 
 help:  ## List these tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,13 @@ types: $(DEV)  ## Check types with mypy --strict
 
 test: $(DEV)  ## Run the tests; ARGS="-k causal" for some of them
 	$(BIN)/pytest $(ARGS)
+
+test-docker: engine $(DEV)  ## Build, run and test the container; needs a Docker engine
+	$(BIN)/pytest -o faulthandler_timeout=1800 tests/docker $(ARGS)
+
+engine:
+	@{ docker info && { docker compose version || docker-compose version; }; } >/dev/null 2>&1 \
+		|| { echo 'test-docker needs a Docker engine that runs, and docker compose or docker-compose' >&2; exit 1; }
 
 format: $(DEV)  ## Format the code and sort its imports
 	$(BIN)/ruff check --select I --fix
