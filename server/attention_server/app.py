@@ -11,8 +11,6 @@ from importlib import metadata
 
 import grpc
 from grpc import aio
-from grpc_health.v1 import health_pb2
-from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection
 
 from attention_server.domain.catalog import Catalog
@@ -20,7 +18,7 @@ from attention_server.domain.model import SDPA, Model
 from attention_server.edge.attend import AttendHandlers
 from attention_server.edge.describe import DescribeHandlers
 from attention_server.edge.freed_memory import FreedMemory
-from attention_server.edge.health import HEALTH_NAME, health_service
+from attention_server.edge.health import HEALTH_NAME, Health
 from attention_server.edge.service import SERVICE_NAME, service
 from attention_server.edge.traffic import Traffic, TrafficCounts
 from attention_server.edge.transport import channel_options
@@ -72,7 +70,7 @@ class App:
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="edge")
         self._freed_memory = FreedMemory(self._executor)
         self._traffic = Traffic()
-        self._health = health.HealthServicer()
+        self._health = Health(self._freed_memory)
         self._server: aio.Server | None = None
 
     async def start(self) -> str:
@@ -85,8 +83,7 @@ class App:
         await asyncio.to_thread(check_listenable, self._settings.listen)
         settings = self._settings
         server = aio.server(options=channel_options(settings.max_message_bytes))
-        asked = health_service(self._health, self._freed_memory)
-        server.add_generic_rpc_handlers((self._service(), asked))
+        server.add_generic_rpc_handlers((self._service(), self._health.service()))
         if settings.reflection:
             names = (SERVICE_NAME, HEALTH_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, server)
@@ -97,8 +94,7 @@ class App:
             raise SettingsError(f"listen: {settings.listen} cannot be listened on") from None
         await server.start()
         self._server = server
-        for name in ("", SERVICE_NAME):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._health.set("", SERVICE_NAME, serving=True)
         return f"{host}:{port}"
 
     def summary(self, address: str) -> str:
@@ -108,7 +104,7 @@ class App:
 
     async def drain(self) -> None:
         """Says NOT_SERVING, lets what is in flight finish within the grace period, and stops."""
-        await self._health.enter_graceful_shutdown()
+        self._health.stop()
         in_time = await self._traffic.drain(self._settings.drain_seconds)
         if not in_time:
             _log.warning("gave up what was in flight after %g s", self._settings.drain_seconds)

@@ -9,9 +9,12 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
+from h2.settings import SettingCodes
+from hyperframe.frame import DataFrame
 
 from attention_server import EmbeddedServer
 from attention_server.edge import health
+from tests.abuse.peer import Peer, message
 from tests.encoding import delimited
 from tests.wire import SERVICE, Refusal, Wire
 
@@ -80,6 +83,33 @@ def test_health_of_what_is_no_name_is_refused(
 def test_health_of_an_unknown_service_can_be_watched(wire: Wire) -> None:
     name = "x" * 1021  # with what stands before it, as long as a request may be
     assert next(wire.watch_health(name)) == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+
+
+def test_watch_that_ends_leaves_others_their_news() -> None:
+    server = EmbeddedServer(demo=False).start()
+    with Wire(server.address) as leaving, Wire(server.address) as staying:
+        health, leaver = staying.watch_health(), leaving.watch_health()
+        assert next(health) == next(leaver) == health_pb2.HealthCheckResponse.SERVING
+        leaving.channel.close()
+        assert staying.health() == health_pb2.HealthCheckResponse.SERVING
+
+        server.close()
+
+        assert next(health) == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def test_watch_that_is_not_read_keeps_no_server_from_draining() -> None:
+    server = EmbeddedServer(demo=False).start()
+    with Peer(server.address) as peer, Wire(server.address) as wire:
+        peer.greet({SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        headers = peer.headers({":path": f"/{HEALTH}/Watch"})
+        peer.send(headers, DataFrame(headers.stream_id, message(b""), flags=["END_STREAM"]))
+        health = wire.watch_health()
+        assert next(health) == health_pb2.HealthCheckResponse.SERVING
+
+        server.close()
+
+        assert next(health) == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def test_watches_of_health_beyond_a_limit_are_unavailable_until_one_ends(

@@ -11,10 +11,10 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
-from grpc_health.v1.health import aio as health_aio
 
 from attention_server import EmbeddedServer
 from attention_server.domain.model import Model
+from attention_server.edge.health import Health
 from attention_server.engine.attention import Attention
 from attention_server.engine.engine import Engine
 from tests.integration.programs import PATIENCE_SECONDS
@@ -62,7 +62,7 @@ def test_health_says_serving_once_each_model_has_run(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[object] = []
-    compute, say = Attention.compute, health_aio.HealthServicer.set
+    compute, say = Attention.compute, Health.set
 
     def watched_compute(attention: Attention) -> object:
         result = compute(attention)
@@ -70,14 +70,14 @@ def test_health_says_serving_once_each_model_has_run(
         seen.append((key.name, key.version))
         return result
 
-    async def watched_say(servicer: health_aio.HealthServicer, service: str, status: int) -> None:
-        seen.append(status)
-        await say(servicer, service, status)
+    def watched_say(health: Health, *names: str, serving: bool) -> None:
+        seen.append(serving)
+        say(health, *names, serving=serving)
 
     monkeypatch.setattr(Attention, "compute", watched_compute)
-    monkeypatch.setattr(health_aio.HealthServicer, "set", watched_say)
+    monkeypatch.setattr(Health, "set", watched_say)
 
     with EmbeddedServer(models):
-        ran, said = seen[:-2], seen[-2:]
+        ran, said = seen[:-1], seen[-1]
     assert set(ran) == {("demo", "1"), ("layer", "2"), ("layer", "10")}
-    assert said == [SERVING, SERVING]
+    assert said is True
