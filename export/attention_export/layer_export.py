@@ -19,7 +19,7 @@ from attention_export.sources.digest import digest
 from attention_export.stages import FILE_NAMES, layer_graph
 from attention_export.to_onnx import OPSET
 from attention_export.verification import verify
-from attention_service.manifest import FILE_NAME, Causal, Defaults, Manifest
+from attention_service.manifest import FILE_NAME, Causal, Defaults, Manifest, ManifestError
 
 __all__ = ["STEPS", "ExportReport", "export_layer"]
 
@@ -78,7 +78,7 @@ def export_layer(
         ModelExistsError: The version is there and ``overwrite`` is false.
         VerificationError: The graphs do not compute what they should; nothing was written.
         ExportError: No layer of this package, one too large for one file, weights that are not
-            finite, or a file system that refused.
+            finite, a source of more than some kilobytes, or a file system that refused.
     """
     begin = time.perf_counter()
     announce = on_step or (lambda step: None)
@@ -107,7 +107,7 @@ def export_layer(
         source={**provenance, "digest": provenance.get("digest", digest(layer.state_dict()))},
         parity=parity,
     )
-    files = {**graphs, FILE_NAME: manifest.to_json().encode()}
+    files = {**graphs, FILE_NAME: _readable(manifest)}
     write_model_directory(directory, files)
     return ExportReport(
         directory=directory,
@@ -115,6 +115,16 @@ def export_layer(
         files={name: len(data) for name, data in files.items()},
         seconds=time.perf_counter() - begin,
     )
+
+
+def _readable(manifest: Manifest) -> bytes:
+    """Returns the manifest's text, which servers read."""
+    text = manifest.to_json().encode()
+    try:
+        Manifest.from_json(text)
+    except ManifestError as error:
+        raise ExportError(f"no server would take its manifest: {error}") from None
+    return text
 
 
 def _prepare(module: MultiHeadAttention) -> MultiHeadAttention:

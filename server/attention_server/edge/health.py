@@ -55,7 +55,7 @@ class Health:
     def service(self) -> grpc.GenericRpcHandler:
         """Returns the service. It takes bytes, so that nothing large is parsed."""
         serializer = _Response.SerializeToString
-        handlers = {
+        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "Check": grpc.unary_unary_rpc_method_handler(
                 self._check, response_serializer=serializer
             ),

@@ -95,6 +95,16 @@ def test_digest_is_added_to_the_source(tmp_path: Path, layer: MultiHeadAttention
 
 
 @pytest.mark.usefixtures("exporter_of_graphs")
+def test_source_that_no_server_would_take_is_refused_and_nothing_written(
+    tmp_path: Path, layer: MultiHeadAttention
+) -> None:
+    with pytest.raises(ExportError, match="source must be an object of strings, 4096 bytes"):
+        export_layer(layer, models=tmp_path, name="mine", source={"text": "x" * 5000})
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("exporter_of_graphs")
 def test_module_is_left_as_it_is(tmp_path: Path, layer: MultiHeadAttention) -> None:
     layer.train()
     export_layer(layer, models=tmp_path, name="mine")
