@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from attention_export.errors import VerificationError
@@ -23,6 +23,10 @@ class OnnxSession:
     """
 
     def __init__(self, name: str, graph: bytes) -> None:
+        # Official builds report to their maker unless this says no before they are loaded.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+        import onnxruntime
+
         self._name = name
         options = onnxruntime.SessionOptions()
         # One thread gives the same bits every time. Warnings are about Attention's weights, whose
