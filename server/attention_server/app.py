@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
-from typing import Any
 
 import grpc
 from grpc import aio
@@ -42,7 +41,6 @@ __all__ = ["App"]
 _log = logging.getLogger(__name__)
 
 _FAREWELL_SECONDS = 1.0
-_WAKING_SECONDS = 0.1
 
 
 class App:
@@ -112,7 +110,7 @@ class App:
             _log.warning("gave up what was in flight after %g s", self._settings.drain_seconds)
         if self._server is not None:
             # Health may be watched without end: that nobody waits for.
-            await _waking(self._server.stop(_FAREWELL_SECONDS if in_time else None))
+            await self._server.stop(_FAREWELL_SECONDS if in_time else None)
         await asyncio.to_thread(self._scheduler.close)
         self._freed_memory.close()
         self._executor.shutdown()
@@ -180,15 +178,3 @@ class App:
             return False
         _log.debug("model %s loaded in %.0f ms", name, (time.monotonic() - started) * 1e3)
         return True
-
-
-async def _waking(work: Coroutine[Any, Any, None]) -> None:
-    """Does the work, and wakes the event loop meanwhile.
-
-    After many cancelled calls gRPC's stop was seen to be done without the loop hearing of it: it
-    slept on until something else came.
-    """
-    task = asyncio.ensure_future(work)
-    while not task.done():
-        await asyncio.wait({task}, timeout=_WAKING_SECONDS)
-    await task

@@ -22,6 +22,14 @@ from tests.messages import floats, sdpa
 from tests.wire import SERVICE, Refusal, Wire, refusal_of
 
 # The command, but that its engine says when it begins, and waits for the end of stdin.
+# The system gives the signal to the one thread that does not block it.
+DEAF_MAIN_THREAD = """
+import signal, sys, threading
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+from attention_server.cli import main
+sys.exit(main())
+"""
 GATED = """
 import sys
 from attention_server.cli import main
@@ -142,6 +150,13 @@ def test_idle_server_ends_on_a_signal_with_status_0(
     with capsys.disabled():
         print(f"[serving after {server.startup_seconds:.2f} s]", end=" ")  # noqa: T201 - a figure
     assert status == 0
+
+
+def test_signal_ends_a_server_that_sleeps_whichever_thread_it_comes_in() -> None:
+    with ServerProcess(program=DEAF_MAIN_THREAD) as server:
+        server.terminate()
+
+        assert server.wait() == 0
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)

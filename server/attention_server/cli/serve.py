@@ -45,14 +45,15 @@ async def _serve(app: App) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def drain(number: int, frame: object) -> None:
+    def expect_second(number: int, frame: object) -> None:
         for each in _SIGNALS:
             signal.signal(each, _stop_at_once)
-        loop.call_soon_threadsafe(stop.set)
 
-    # Not the loop's own handlers: these would wait for a loop that is held up.
+    # The loop's own handler wakes a loop that sleeps, in whichever thread the signal comes in, but
+    # waits for one that is held up. So what a second signal does stands in Python's own, beside it.
     for number in _SIGNALS:
-        signal.signal(number, drain)
+        loop.add_signal_handler(number, stop.set)
+        signal.signal(number, expect_second)
     try:
         address = await app.start()
         _log.info(app.summary(address))
