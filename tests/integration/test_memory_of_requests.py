@@ -112,6 +112,11 @@ def ask(
     )
 
 
+def tell(capsys: pytest.CaptureFixture[str], peak: int, allowed: int) -> None:
+    with capsys.disabled():
+        print(f"[{peak // MIB} of {allowed // MIB} MiB]", end=" ")  # noqa: T201 - figures
+
+
 def in_float32(*tensors: pb.Tensor) -> int:
     return sum(4 * math.prod(tensor.shape) for tensor in tensors if tensor.shape)
 
@@ -229,7 +234,7 @@ REQUESTS: dict[str, Callable[[], pb.AttendRequest]] = {
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_a_request_takes_no_more_than_the_formula_says(
-    server: ServerProcess, memory: Memory, name: str
+    server: ServerProcess, memory: Memory, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     request = REQUESTS[name]()
     with Wire(server.address) as wire:
@@ -238,12 +243,15 @@ def test_a_request_takes_no_more_than_the_formula_says(
         answer = pb.AttendResponse.FromString(wire.answer("Attend", request))
 
     allowed = bound(request, answer)
+    tell(capsys, memory.peak, allowed)
     assert LARGEST_MESSAGE * 0.6 < max(request.ByteSize(), answer.ByteSize()) <= LARGEST_MESSAGE
     assert memory.peak <= allowed, f"{memory.peak / MIB:.0f} MiB, not {allowed / MIB:.0f}"
     memory.wait_until_idle()
 
 
-def test_a_full_server_takes_no_more_than_the_sum_says() -> None:
+def test_a_full_server_takes_no_more_than_the_sum_says(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     message, kept, threads = 16 * MIB, 192 * MIB, 2
     request = ask(array(64, 508, 256, dtype=HALF), 0, model="demo", data_type=pb.DATA_TYPE_FLOAT16)
     limits = {"engine-threads": threads, "max-message-bytes": message, "max-waiting-bytes": kept}
@@ -256,8 +264,9 @@ def test_a_full_server_takes_no_more_than_the_sum_says() -> None:
         assert all(call.result() for call in under_way)
         peak = memory.idle + memory.peak
 
-    assert calls == 6
     allowed = IDLE + threads * bound(request, answer) + 4 * message + 3 * kept
+    tell(capsys, peak, allowed)
+    assert calls == 6
     assert peak <= allowed, f"{peak / MIB:.0f} MiB, not {allowed / MIB:.0f}"
 
 
