@@ -33,6 +33,8 @@ class Reason(str, Enum):
     """A length, an offset, a position or an index outside what the request has."""
     INVALID_HEADS = "INVALID_HEADS"
     """A head configuration that the model does not have or that makes no sense."""
+    MASK_NOT_SUPPORTED = "MASK_NOT_SUPPORTED"
+    """A mask that the model cannot apply."""
     NON_FINITE = "NON_FINITE"
     """NaN or infinity where a finite number is needed."""
     SCORE_OVERFLOW = "SCORE_OVERFLOW"

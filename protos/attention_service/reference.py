@@ -19,11 +19,16 @@ __all__ = [
     "combine_heads",
     "may_attend",
     "multi_head_attention",
+    "places",
+    "relative_bias",
+    "rms_norm",
+    "rotate",
     "split_heads",
 ]
 
 Float64Array = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
+Int64Array = NDArray[np.int64]
 
 
 class Attention(NamedTuple):
@@ -48,6 +53,30 @@ class Projections(NamedTuple):
     b_o: ArrayLike = 0.0
 
 
+def places(
+    *,
+    batch: int,
+    query_len: int,
+    kv_len: int,
+    kv_lengths: Sequence[int] | None = None,
+    query_lengths: Sequence[int] | None = None,
+    query_offsets: Sequence[int] | None = None,
+    causal: str = "none",
+) -> Int64Array:
+    """Returns each query's place on the key axis, int64 [batch, query_len].
+
+    By the rule of ``Mask`` in the contract; arguments as ``may_attend`` takes them.
+    """
+    keys = [kv_len] * batch if kv_lengths is None else list(kv_lengths)
+    queries = [query_len] * batch if query_lengths is None else list(query_lengths)
+    first = [0] * batch
+    if query_offsets is not None:
+        first = list(query_offsets)
+    elif causal == "lower_right":
+        first = [keys[b] - queries[b] for b in range(batch)]
+    return np.array([[first[b] + i for i in range(query_len)] for b in range(batch)], np.int64)
+
+
 def may_attend(
     *,
     batch: int,
@@ -68,17 +97,20 @@ def may_attend(
     caller says which. ``causal`` is "none", "upper_left" or "lower_right".
     """
     keys = [kv_len] * batch if kv_lengths is None else list(kv_lengths)
-    queries = [query_len] * batch if query_lengths is None else list(query_lengths)
+    stands = places(
+        batch=batch,
+        query_len=query_len,
+        kv_len=kv_len,
+        kv_lengths=kv_lengths,
+        query_lengths=query_lengths,
+        query_offsets=query_offsets,
+        causal=causal,
+    )
     left, right = window
     allowed = np.ones((batch, 1, query_len, kv_len), dtype=bool)
     for b in range(batch):
         for i in range(query_len):
-            if query_offsets is not None:
-                place = query_offsets[b] + i
-            elif causal == "lower_right":
-                place = i + keys[b] - queries[b]
-            else:
-                place = i
+            place = stands[b, i]
             for j in range(kv_len):
                 if (
                     j >= keys[b]
@@ -190,6 +222,65 @@ def multi_head_attention(
     )
     joined = combine_heads(heads.head_outputs)
     return _project(joined, projections.w_o, projections.b_o), heads
+
+
+def rms_norm(x: ArrayLike, weight: ArrayLike, *, eps: float) -> Float64Array:
+    """Returns x / sqrt(mean(x^2) + eps) * weight, the mean over the last dimension.
+
+    Zhang and Sennrich 2019, "Root Mean Square Layer Normalization", equation 4.
+    """
+    rows = np.asarray(x, dtype=np.float64)
+    root = np.sqrt((rows**2).mean(axis=-1, keepdims=True) + eps)
+    normed: Float64Array = rows / root * np.asarray(weight, dtype=np.float64)
+    return normed
+
+
+def rotate(
+    heads: ArrayLike, positions: ArrayLike, inverse_frequencies: ArrayLike, *, factor: float = 1.0
+) -> Float64Array:
+    """Returns heads turned by their positions, [batch, heads, length, head_dim].
+
+    Pair i, (x_i, x_(n + i)) of n pairs, is turned by position * inverse_frequencies[i]; what is
+    left of a head passes. Su et al. 2021, "RoFormer", equation 34, in pairs of halves. Angles are
+    rounded to float32, in which models were trained: at position 100,000 a float64 angle is
+    another one.
+
+    Args:
+        heads: [batch, heads, length, head_dim].
+        positions: Whole numbers [batch, length].
+        inverse_frequencies: Radians a position, float32 [n], 2 n <= head_dim.
+        factor: What cosines and sines are multiplied with.
+    """
+    x = np.asarray(heads, dtype=np.float64)
+    frequencies = np.asarray(inverse_frequencies, dtype=np.float32)
+    angles = (np.asarray(positions, np.float32)[..., None] * frequencies)[:, None]
+    cosines = factor * np.cos(angles, dtype=np.float64)  # [batch, 1, length, n]
+    sines = factor * np.sin(angles, dtype=np.float64)
+    n = len(frequencies)
+    first, second, rest = x[..., :n], x[..., n : 2 * n], x[..., 2 * n :]
+    return np.concatenate(
+        (first * cosines - second * sines, second * cosines + first * sines, rest), axis=-1
+    )
+
+
+def relative_bias(
+    table: ArrayLike, query_positions: ArrayLike, key_positions: ArrayLike
+) -> Float64Array:
+    """Returns what is added to the scores for the distance, [batch, heads, query_len, kv_len].
+
+    Args:
+        table: Biases at the distances -reach .. reach, key - query, [heads, 2 * reach + 1];
+            larger distances count as reach.
+        query_positions: Whole numbers [batch, query_len].
+        key_positions: Whole numbers [batch, kv_len].
+    """
+    biases = np.asarray(table, dtype=np.float64)
+    reach = (biases.shape[1] - 1) // 2
+    queries, keys = (np.asarray(p, dtype=np.int64) for p in (query_positions, key_positions))
+    distances = keys[:, None, :] - queries[:, :, None]  # [batch, query_len, kv_len]
+    places = np.clip(distances, -reach, reach) + reach
+    bias: Float64Array = biases[:, places].swapaxes(0, 1)
+    return bias
 
 
 def split_heads(joined: ArrayLike, heads: int) -> Float64Array:

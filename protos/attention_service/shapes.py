@@ -22,6 +22,7 @@ class Dims:
     num_heads: int
     num_kv_heads: int
     head_dim: int
+    """0 for a model that comes whole, as is ``value_head_dim``."""
     value_head_dim: int
     output_dim: int
 
@@ -51,7 +52,13 @@ class WeightRows(Rows, Protocol):
 
 
 def head_shapes(dims: Dims) -> Shapes:
-    """Returns the shapes of projections and head outputs; they are computed for every request."""
+    """Returns the shapes of what is computed over all heads for every request.
+
+    That is projections and head outputs; of a model that comes whole the weights, for the queries
+    of a sequence are computed together.
+    """
+    if not dims.head_dim:
+        return {"weights": (dims.batch, dims.num_heads, dims.query_len, dims.kv_len)}
     return {
         "query_heads": (dims.batch, dims.num_heads, dims.query_len, dims.head_dim),
         "key_heads": (dims.batch, dims.num_kv_heads, dims.kv_len, dims.head_dim),

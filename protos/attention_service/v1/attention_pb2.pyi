@@ -287,13 +287,16 @@ class AttendRequest(_message.Message):
 
     @_builtins.property
     def query_positions(self) -> Global___Tensor:
-        """Positions of the queries, INT32 [batch, query_len], for models that rotate or bias by position.
-        Absent: each query's place, see Mask.
+        """Positions of the queries, INT32 [batch, query_len], 0 .. 2^31 - 1, for models that rotate or bias
+        by position. Absent: each query's place, see Mask; needed where nothing says it, that is without
+        causality and query_offsets where query_len is not kv_len. They move no place.
         """
 
     @_builtins.property
     def key_positions(self) -> Global___Tensor:
-        """Positions of the keys, INT32 [batch, kv_len]. Absent: 0 .. kv_len - 1."""
+        """Positions of the keys, INT32 [batch, kv_len], 0 .. 2^31 - 1. Absent: 0 .. kv_len - 1, also where
+        query_positions are given and the key is the query.
+        """
 
     def __init__(
         self,
@@ -722,9 +725,9 @@ class AttentionSettings(_message.Message):
     num_kv_heads: _builtins.int
     """Key and value heads."""
     scale: _builtins.float
-    """Factor on the dot products."""
+    """Factor on the dot products; 0 where a model that comes whole keeps it to itself."""
     softcap: _builtins.float
-    """Bound of the scores; 0 for none."""
+    """Bound of the scores; 0 for none, or for one that such a model keeps to itself."""
     causal: Global___CausalMode.ValueType
     """Causality; never unspecified."""
     @_builtins.property
@@ -1432,14 +1435,18 @@ class Model(_message.Message):
     output_dim: _builtins.int
     """Last dimension of output."""
     head_dim: _builtins.int
-    """Size of a query and key head."""
+    """Size of a query and key head; 0 too where the model keeps it to itself: one that comes whole,
+    which cannot be taken apart.
+    """
     value_head_dim: _builtins.int
-    """Size of a value head."""
+    """Size of a value head; 0 as head_dim."""
     positions: Global___PositionUse.ValueType
     """How positions are used."""
     @_builtins.property
     def defaults(self) -> Global___AttentionSettings:
-        """What is computed where a request says nothing."""
+        """What is computed where a request says nothing. A model that comes whole keeps scale, softcap and
+        heads as they are, and takes boolean masks alone, the same for all heads.
+        """
 
     @_builtins.property
     def outputs(self) -> _containers.RepeatedScalarFieldContainer[Global___Output.ValueType]:
@@ -1550,7 +1557,8 @@ class Limits(_message.Message):
     """Most rows times keys of one request: batch * heads * query_len * kv_len."""
     stream_bytes: _builtins.int
     """Largest request or answer on a stream, all chunks together, and largest tensor over all heads
-    of any request, in FLOAT32, whether asked for or not, bytes.
+    of any request, in FLOAT32, whether asked for or not, bytes: projections and head outputs; of a
+    model that comes whole the weights.
     """
     waiting_requests: _builtins.int
     """Most requests that are read or wait at a time; one more is UNAVAILABLE, with google.rpc.RetryInfo."""

@@ -12,6 +12,7 @@ import pytest
 from attention_service.manifest import (
     MODEL_FILE,
     NAME_PATTERN,
+    POSITION_BIAS_FILE,
     STAGE_FILES,
     VERSION_PATTERN,
     Defaults,
@@ -44,10 +45,22 @@ _MANIFEST = Manifest(
     source={"family": "bert", "title": "注意力"},
     parity={"output": 1.5e-7},
 )
+_WHOLE = replace(
+    _MANIFEST,
+    head_dim=0,
+    value_head_dim=0,
+    defaults=Defaults(num_heads=4, num_kv_heads=4, scale=0.0, causal="upper_left", window_right=1),
+    files={MODEL_FILE: _DIGEST},
+)
+_BIASED = replace(
+    _MANIFEST,
+    positions="relative_bias",
+    files={**_MANIFEST.files, POSITION_BIAS_FILE: _DIGEST},
+)
 
 
-def _document() -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(_MANIFEST.to_json())
+def _document(manifest: Manifest = _MANIFEST) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(manifest.to_json())
     return document
 
 
@@ -56,10 +69,27 @@ def _document() -> dict[str, Any]:
     [
         _MANIFEST,
         replace(_MANIFEST, defaults=Defaults(num_heads=1, num_kv_heads=1, scale=-1.0)),
-        replace(_MANIFEST, files={MODEL_FILE: _DIGEST}, source={}, parity={}),
+        replace(_MANIFEST, positions="rotary", source={}, parity={}),
+        _BIASED,
+        _WHOLE,
+        replace(_WHOLE, outputs=("output",)),
         replace(_MANIFEST, source={"note": "n" * 4092}),
+        replace(_MANIFEST, head_dim=2**18, value_head_dim=2**18),
+        replace(_WHOLE, defaults=Defaults(num_heads=4096, num_kv_heads=4096, scale=0.0)),
+        replace(_MANIFEST, spread=1e-6),
     ],
-    ids=["everything given", "plain defaults", "the whole layer alone", "the longest source"],
+    ids=[
+        "everything given",
+        "plain defaults",
+        "rotary",
+        "biased by the distance",
+        "the whole layer alone",
+        "its output alone",
+        "the longest source",
+        "the widest heads",
+        "the most heads of a whole layer",
+        "the smallest inputs",
+    ],
 )
 def test_what_is_written_is_read(manifest: Manifest) -> None:
     assert Manifest.from_json(manifest.to_json()) == manifest
@@ -73,15 +103,10 @@ def test_equal_manifests_have_the_same_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "staged"),
-    [
-        ((MODEL_FILE, *STAGE_FILES), True),
-        ((MODEL_FILE,), False),
-        ((MODEL_FILE, *STAGE_FILES[:2]), False),
-    ],
+    ("manifest", "staged"), [(_MANIFEST, True), (_BIASED, True), (_WHOLE, False)]
 )
-def test_a_layer_is_staged_when_every_stage_is_there(files: tuple[str, ...], staged: bool) -> None:
-    assert replace(_MANIFEST, files=dict.fromkeys(files, _DIGEST)).staged is staged
+def test_a_layer_is_staged_unless_it_comes_whole(manifest: Manifest, staged: bool) -> None:
+    assert manifest.staged is staged
 
 
 def _without(name: str) -> Callable[[dict[str, Any]], None]:
@@ -137,6 +162,14 @@ _WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "no opset": (_without("opset"), "opset is missing"),
     "no defaults": (_without("defaults"), "defaults is missing"),
     "defaults in a list": (_with("defaults", []), "defaults must be"),
+    "heads wider than 2^20 together": (
+        _with("head_dim", 2**18 + 1),
+        "defaults.num_heads * head_dim must be at most 1048576",
+    ),
+    "value heads wider than 2^20 together": (
+        _with("value_head_dim", 2**18 + 1),
+        "defaults.num_heads * value_head_dim must be at most 1048576",
+    ),
     "no heads": (_with("defaults.num_heads", 0), "defaults.num_heads must be"),
     "no num_kv_heads": (_without("defaults.num_kv_heads"), "defaults.num_kv_heads is missing"),
     "kv heads that do not divide heads": (
@@ -152,7 +185,21 @@ _WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "an unknown causality": (_with("defaults.causal", "left"), "defaults.causal must be"),
     "a causality in a list": (_with("defaults.causal", ["none"]), "defaults.causal must be"),
     "a negative window": (_with("defaults.window_left", -1), "defaults.window_left must be"),
-    "no files": (_with("files", {}), "files must hold model.onnx"),
+    "no files": (_with("files", {}), "files must be model.onnx"),
+    "a stage too few": (
+        _with("files", dict.fromkeys((MODEL_FILE, *STAGE_FILES[:2]), _DIGEST)),
+        "files must be combine.onnx, model.onnx, project",
+    ),
+    "a bias by position that is not used": (
+        _with("files", dict(_BIASED.files)),
+        "files must be combine.onnx, model.onnx, project",
+    ),
+    "a bias by position without its file": (
+        _with("positions", "relative_bias"),
+        "files must be combine.onnx, model.onnx, position_bias.onnx, project",
+    ),
+    "an unknown use of positions": (_with("positions", "sinusoids"), "positions must be one of"),
+    "stages without heads": (_with("head_dim", 0), "head_dim and value_head_dim must be at least"),
     "a file from the root": (_with("files", {"/etc/passwd": _DIGEST}), "files must be"),
     "a file with a NUL": (_with("files", {f"{MODEL_FILE}\0": _DIGEST}), "files must be"),
     "an unknown file": (_with("files", {"../x": _DIGEST}), "files must be"),
@@ -176,12 +223,43 @@ _WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "a parity that is no number": (_with("parity", {"output": "0"}), "parity must be"),
     "a parity of NaN": (_with("parity", {"output": float("nan")}), "parity must be"),
     "a parity beyond floats": (_with("parity", {"output": _HUGE}), "parity must be"),
+    "no spread": (_without("spread"), "spread is missing; it must be a number of 0.000001 to 1"),
+    "a spread of 0": (_with("spread", 0), "spread must be a number of 0.000001 to 1"),
+    "a spread that no input shows": (_with("spread", 9e-7), "spread must be"),
+    "a spread above 1": (_with("spread", 1.001), "spread must be"),
+    "a spread of NaN": (_with("spread", float("nan")), "spread must be"),
+    "a spread that is true": (_with("spread", True), "spread must be"),
 }
 
 
 @pytest.mark.parametrize(("spoil", "message"), list(_WRONG.values()), ids=list(_WRONG))
 def test_a_wrong_field_is_named(spoil: Callable[[dict[str, Any]], None], message: str) -> None:
-    document = _document()
+    _check_refused(_document(), spoil, message)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("positions", "rotary", 'positions must be "none" for a layer that comes whole'),
+        ("outputs", ["weights"], "outputs must be output and perhaps weights for a layer that"),
+        ("outputs", ["output", "scores"], "outputs must be output and perhaps weights"),
+        ("head_dim", 4, "head_dim and value_head_dim must be 0 for a layer that comes whole"),
+        ("value_head_dim", 4, "head_dim and value_head_dim must be 0"),
+        ("defaults.scale", 0.5, "defaults.scale and defaults.softcap must be 0 for a layer that"),
+        ("defaults.softcap", 1.0, "defaults.scale and defaults.softcap must be 0"),
+        ("defaults.num_heads", 4100, "defaults.num_heads must be at most 4096 for a layer that"),
+        ("defaults.num_kv_heads", 2, "defaults.num_kv_heads must be defaults.num_heads for a"),
+    ],
+)
+def test_what_a_layer_that_comes_whole_cannot_say_is_named(
+    field: str, value: Any, message: str
+) -> None:
+    _check_refused(_document(_WHOLE), _with(field, value), message)
+
+
+def _check_refused(
+    document: dict[str, Any], spoil: Callable[[dict[str, Any]], None], message: str
+) -> None:
     spoil(document)
 
     with pytest.raises(ManifestError) as refused:
