@@ -41,9 +41,11 @@ class AttendCall(Call[AttendResult]):
             query's place is the last key); the model's own where absent.
         window: Keys in sight (before, after) a query's place, None on a side for no limit there;
             the model's own where absent, (None, None) for no limit at all.
-        query_positions: For models that rotate or bias by position, integers [batch, query_len];
-            each query's place where absent.
-        key_positions: Integers [batch, kv_len]; 0 to kv_len - 1 where absent.
+        query_positions: For models that rotate or bias by position, integers of 0 or more
+            [batch, query_len]; each query's place where absent. Needed without causality and
+            query_offsets where there are more or fewer queries than keys.
+        key_positions: For the same models, integers of 0 or more [batch, kv_len]; 0 to kv_len - 1
+            where absent, whatever query_positions are. Masks do not look at positions.
         num_heads: Query heads; needed by "sdpa", the model's own where absent.
         num_kv_heads: Key and value heads, a divisor of num_heads; the model's own where absent,
             for "sdpa" num_heads.

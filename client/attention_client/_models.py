@@ -29,9 +29,9 @@ class Model:
     output_dim: int
     """Last dimension of output."""
     head_dim: int
-    """Size of a query and key head."""
+    """Size of a query and key head; 0 too where a model that comes whole keeps it to itself."""
     value_head_dim: int
-    """Size of a value head."""
+    """Size of a value head; 0 as ``head_dim``."""
     defaults: AttentionSettings
     """What is computed where a request says nothing."""
     positions: str
@@ -41,6 +41,14 @@ class Model:
     "log_sum_exp"."""
     source: Mapping[str, str] = field(hash=False)
     """Where the weights come from: family, layer and digest, as the exporter wrote them."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether it comes whole: what is inside, scale and softcap too, it keeps to itself.
+
+        It takes boolean masks alone, the same for all heads.
+        """
+        return self.query_dim > 0 and self.head_dim == 0
 
     @classmethod
     def from_message(cls, message: pb.Model) -> Model:

@@ -39,9 +39,9 @@ class AttentionSettings:
     num_kv_heads: int
     """Key and value heads; 0 where the request says."""
     scale: float
-    """Factor on the dot products; 0 where the request says."""
+    """Factor on the dot products; 0 where the request says, or a model keeps it to itself."""
     softcap: float
-    """Bound of the scores; 0 for none."""
+    """Bound of the scores; 0 for none, or for one that such a model keeps to itself."""
     causal: CausalMode
     """Causality."""
     window: tuple[int | None, int | None] | None

@@ -188,6 +188,7 @@ CLASS_BY_REASON: Mapping[Reason, type[AttentionError]] = MappingProxyType(
         Reason.INVALID_COUNT: InvalidRequestError,
         Reason.OUT_OF_RANGE: InvalidRequestError,
         Reason.INVALID_HEADS: InvalidRequestError,
+        Reason.MASK_NOT_SUPPORTED: InvalidRequestError,
         Reason.POSITIONS_NOT_USED: InvalidRequestError,
         Reason.POSITIONS_REQUIRED: InvalidRequestError,
         Reason.OUTPUT_NOT_SUPPORTED: InvalidRequestError,

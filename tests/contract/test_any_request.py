@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.contract.fuzz.right_requests import right_requests
 from tests.contract.fuzz.verdict import ANSWERED, finding, outcome
 from tests.contract.pipelined import Call, begin, ended
 from tests.integration.programs import ServerProcess
+from tests.made_models import write_models
 from tests.wire import Wire
 
 MUTATED, GENERATED = 20_000, 5_000
@@ -32,9 +34,12 @@ LEAST_ANSWERED, LEAST_OF_A_REASON, REASONS = 0.05, 0.01, 5
 
 
 @pytest.fixture(scope="module")
-def server(models: Path) -> Iterator[ServerProcess]:
+def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server in a process of its own, with every kind of model."""
-    with ServerProcess("--models", str(models)) as server:
+    directory = tmp_path_factory.mktemp("kinds") / "models"
+    shutil.copytree(models, directory)
+    write_models(directory)
+    with ServerProcess("--models", str(directory)) as server:
         yield server
         assert server.process.poll() is None, server.log
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from google.protobuf.duration_pb2 import Duration
 from attention_server import EmbeddedServer
 from attention_service.manifest import FILE_NAME, Manifest
 from attention_service.v1 import attention_pb2 as pb
-from tests.messages import layer
+from tests.made_models import WIDTH, write_models
+from tests.messages import floats, layer
 from tests.wire import Wire
 
 MODELS = [("layer", "10"), ("layer", "2"), ("sdpa", "1")]
@@ -101,6 +102,102 @@ def test_description_is_what_the_manifest_says(wire: Wire, models: Path) -> None
         pb.OUTPUT_HEAD_OUTPUTS,
         pb.OUTPUT_LOG_SUM_EXP,
     ]
+
+
+@pytest.fixture(scope="module")
+def made_wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
+    """A connection to a server of models that use positions or come whole."""
+    models = tmp_path_factory.mktemp("made")
+    write_models(models)
+    with EmbeddedServer(models, demo=False) as server, Wire(server.address) as wire:
+        yield wire
+
+
+@pytest.mark.parametrize(
+    ("name", "positions", "head_dim", "defaults", "outputs"),
+    [
+        (
+            "rotary",
+            pb.POSITION_USE_ROTARY,
+            5,
+            pb.AttentionSettings(
+                num_heads=4,
+                num_kv_heads=2,
+                scale=0.25,
+                softcap=2.0,
+                causal=pb.CAUSAL_MODE_LOWER_RIGHT,
+                window=pb.SlidingWindow(left=3),
+            ),
+            range(pb.OUTPUT_OUTPUT, pb.OUTPUT_LOG_SUM_EXP + 1),
+        ),
+        (
+            "biased",
+            pb.POSITION_USE_RELATIVE_BIAS,
+            5,
+            pb.AttentionSettings(
+                num_heads=4, num_kv_heads=4, scale=1.0, causal=pb.CAUSAL_MODE_NONE
+            ),
+            range(pb.OUTPUT_OUTPUT, pb.OUTPUT_LOG_SUM_EXP + 1),
+        ),
+        (
+            "whole",
+            pb.POSITION_USE_UNSPECIFIED,
+            0,
+            pb.AttentionSettings(num_heads=4, num_kv_heads=4, causal=pb.CAUSAL_MODE_NONE),
+            (pb.OUTPUT_OUTPUT, pb.OUTPUT_WEIGHTS),
+        ),
+        (
+            "output-only",
+            pb.POSITION_USE_UNSPECIFIED,
+            0,
+            pb.AttentionSettings(num_heads=4, num_kv_heads=4, causal=pb.CAUSAL_MODE_NONE),
+            (pb.OUTPUT_OUTPUT,),
+        ),
+    ],
+)
+def test_what_a_model_is_like_is_told_and_applied(
+    made_wire: Wire,
+    name: str,
+    positions: int,
+    head_dim: int,
+    defaults: pb.AttentionSettings,
+    outputs: Sequence[int],
+) -> None:
+    described = model(made_wire, name)
+    answer = made_wire.answer("Attend", pb.AttendRequest(model=name, query=floats(1, 3, WIDTH)))
+
+    assert (described.positions, described.head_dim) == (positions, head_dim)
+    assert (described.defaults, list(described.outputs)) == (defaults, list(outputs))
+    assert pb.AttendResponse.FromString(answer).applied == defaults
+
+
+@pytest.mark.parametrize(
+    ("mask", "heads", "applied"),
+    [
+        ({"window": pb.SlidingWindow()}, {}, {"window": None}),
+        ({"window": pb.SlidingWindow(right=1)}, {}, {"window": pb.SlidingWindow(right=1)}),
+        ({"causal": pb.CAUSAL_MODE_NONE}, {}, {"causal": pb.CAUSAL_MODE_NONE}),
+        ({}, {"softcap": 0.0}, {"softcap": 0.0}),
+        ({}, {"softcap": 7.0, "scale": -1.0}, {"softcap": 7.0, "scale": -1.0}),
+    ],
+    ids=["no window", "another window", "no causality", "no softcap", "another softcap and scale"],
+)
+def test_what_a_request_says_is_applied_in_place_of_the_models_own(
+    made_wire: Wire, mask: dict[str, Any], heads: dict[str, Any], applied: dict[str, Any]
+) -> None:
+    own = model(made_wire, "rotary").defaults
+    request = pb.AttendRequest(
+        model="rotary",
+        query=floats(1, 3, WIDTH),
+        mask=pb.Mask(**mask),
+        heads=pb.HeadConfig(**heads),
+    )
+
+    answer = pb.AttendResponse.FromString(made_wire.answer("Attend", request))
+
+    fields = ("num_heads", "num_kv_heads", "scale", "softcap", "causal", "window")
+    told = {name: getattr(own, name) for name in fields}
+    assert answer.applied == pb.AttentionSettings(**{**told, **applied})
 
 
 def test_sizes_of_the_built_in_model_are_the_requests_to_say(wire: Wire) -> None:

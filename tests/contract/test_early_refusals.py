@@ -6,6 +6,7 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +30,7 @@ from attention_client._request import request_of
 from attention_server import EmbeddedServer
 from attention_server.domain.catalog import Catalog
 from attention_server.domain.errors import LimitExceeded
-from attention_server.domain.model import SDPA
+from attention_server.domain.model import SDPA, AttentionSettings, Model, ModelKey
 from attention_server.edge.attend import AttendHandlers
 from attention_server.edge.decode import decode
 from attention_server.edge.describe import DescribeHandlers
@@ -219,20 +220,53 @@ def test_sdk_refuses_exactly_what_the_server_refuses(
     assert _said_by_sdk(request) == _said_by_server(request)
 
 
-def _said_by_sdk(request: pb.AttendRequest) -> tuple[Reason, str, str] | None:
+def _said_by_sdk(
+    request: pb.AttendRequest, bounds: Limits = _BOUNDS
+) -> tuple[Reason, str, str] | None:
     try:
-        check_attend(request, _BOUNDS)
+        check_attend(request, bounds)
     except OverLimit as over:
         return (over.reason, over.field, over.description)
     return None
 
 
-def _said_by_server(request: pb.AttendRequest) -> tuple[Reason, str, str] | None:
+def _said_by_server(
+    request: pb.AttendRequest, bounds: Limits = _BOUNDS, model: Model = SDPA
+) -> tuple[Reason, str, str] | None:
     try:
-        decode(request, Catalog([SDPA]), _BOUNDS)
+        decode(request, Catalog([model]), bounds)
     except LimitExceeded as error:
         return (error.reason, *error.violations[0])
     return None
+
+
+def test_weights_of_a_model_that_comes_whole_are_bounded_by_the_server() -> None:
+    model = replace(
+        SDPA,
+        key=ModelKey("whole", "1"),
+        query_dim=1,
+        key_dim=1,
+        value_dim=1,
+        output_dim=1,
+        defaults=AttentionSettings(num_heads=4, num_kv_heads=4, scale=0.0),
+    )
+
+    bounds = replace(_BOUNDS, work=1 << 20)
+
+    def said(batch: int) -> tuple[Reason, str, str] | None:
+        request = request_of(AttendCall("whole", np.ones((batch, 7, 1)), num_heads=4))
+        assert _said_by_sdk(request, bounds) is None  # it does not know the model
+        return _said_by_server(request, bounds, model)
+
+    assert said(5) is None
+    assert said(6) == (
+        Reason.TENSOR_LIMIT,
+        "",
+        (
+            "weights [6, 4, 7, 7] would take 4704 bytes, "
+            "a tensor over all heads may take 4000 at most; send fewer or shorter sequences"
+        ),
+    )
 
 
 def test_what_contradicts_itself_is_left_to_the_server(small: Served, ask: Ask) -> None:

@@ -39,6 +39,7 @@ FACTS: dict[Reason, tuple[errors.RequestError, str, type[sdk.AttentionError]]] =
             Reason.INVALID_COUNT,
             Reason.OUT_OF_RANGE,
             Reason.INVALID_HEADS,
+            Reason.MASK_NOT_SUPPORTED,
             Reason.POSITIONS_NOT_USED,
             Reason.POSITIONS_REQUIRED,
             Reason.OUTPUT_NOT_SUPPORTED,

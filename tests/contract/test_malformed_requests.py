@@ -12,9 +12,10 @@ import pytest
 from attention_server import EmbeddedServer
 from attention_service.reasons import DOMAIN
 from attention_service.v1 import attention_pb2 as pb
-from tests.contract.malformed import limits
+from tests.contract.malformed import kinds, limits
 from tests.contract.malformed.case import Malformed
 from tests.contract.malformed.table import ROWS
+from tests.made_models import write_models
 from tests.messages import floats, layer, sdpa
 from tests.wire import Refusal, Wire
 
@@ -36,6 +37,15 @@ def wire(address: str) -> Iterator[Wire]:
 def small_wire() -> Iterator[Wire]:
     """A connection to a server of small limits."""
     with EmbeddedServer(demo=False, **limits.SETTINGS) as server, Wire(server.address) as wire:
+        yield wire
+
+
+@pytest.fixture(scope="module")
+def made_wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
+    """A connection to a server of models that use positions or come whole."""
+    models = tmp_path_factory.mktemp("made")
+    write_models(models)
+    with EmbeddedServer(models, demo=False) as server, Wire(server.address) as wire:
         yield wire
 
 
@@ -65,6 +75,16 @@ def test_malformed_request_is_refused_with_status_reason_fields_and_few_words(
     wire: Wire, row: Malformed
 ) -> None:
     refusal = wire.refusal(row.rpc, row.request)
+
+    check(refusal, row)
+    check_words(refusal)
+
+
+@pytest.mark.parametrize("row", kinds.ROWS, ids=lambda row: row.what)
+def test_what_a_kind_of_model_cannot_do_is_refused_with_its_reason(
+    made_wire: Wire, row: Malformed
+) -> None:
+    refusal = made_wire.refusal(row.rpc, row.request)
 
     check(refusal, row)
     check_words(refusal)

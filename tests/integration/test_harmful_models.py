@@ -144,7 +144,11 @@ HARMFUL: Mapping[str, tuple[Break, str]] = {
     "external-hardlink/1": (external(hardlink), IS_EXTERNAL),
     "external-symlink/1": (external(symlink), IS_EXTERNAL),
     "width-lies/1": (manifest(query_dim=2**31 - 1), "query_dim must be a whole number of 1 to"),
-    "heads-lie/1": (manifest(num_heads=2**30, num_kv_heads=1), "manifest says query_heads"),
+    "heads-lie/1": (manifest(num_heads=2**12, num_kv_heads=1), "manifest says query_heads"),
+    "heads-without-end/1": (
+        manifest(num_heads=2**30, num_kv_heads=1),
+        "defaults.num_heads * head_dim must be at most 1048576",
+    ),
     "fills-memory/1": (replaced(COMBINE, graph(fills_memory)), " MiB to load and run"),
     "made-for-two/1": (replaced(COMBINE, graph(made_for_two_queries)), "cannot be reshaped"),
     "colours-the-log/1": (

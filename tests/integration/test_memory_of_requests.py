@@ -19,6 +19,7 @@ from attention_service import tensor
 from attention_service.v1 import attention_pb2 as pb
 from tests.integration.programs import PATIENCE_SECONDS, ServerProcess
 from tests.integration.relay import Relay
+from tests.made_models import HEADS, MODELS, WIDTH, write_models
 from tests.wire import Refusal, Wire
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads memory from /proc")
@@ -28,6 +29,14 @@ BLOCKS, GAPS = 192 * MIB, 160 * MIB
 LEFT_OVER = 48 * MIB
 LARGEST_MESSAGE = 64 * MIB  # by default
 IDLE = 100 * MIB
+HEADS_OF_A_MODEL = {
+    # Bytes of a query's heads and head outputs, and of a key's heads.
+    "demo": (4 * (128 + 128), 4 * (128 + 128)),
+    "rotary": (4 * HEADS * (5 + 3), 4 * 2 * (5 + 3)),
+    "biased": (4 * HEADS * (5 + 3), 4 * HEADS * (5 + 3)),
+    "whole": (0, 0),
+}
+UNCHANGEABLE = ("whole",)
 
 
 class Memory:
@@ -64,8 +73,11 @@ class Memory:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[ServerProcess]:
-    with ServerProcess("--engine-threads", "1", "--max-waiting-bytes", str(64 * MIB)) as server:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    models = tmp_path_factory.mktemp("made")
+    write_models(models)
+    flags = ("--engine-threads", "1", "--max-waiting-bytes", str(64 * MIB))
+    with ServerProcess(*flags, "--models", str(models)) as server:
         yield server
 
 
@@ -92,15 +104,12 @@ def ask(
     scale: float = 1.0,
     ablated: tuple[int, ...] = (),
     model: str = "sdpa",
+    positions: pb.Tensor | None = None,
     **outputs: Any,
 ) -> pb.AttendRequest:
-    config = pb.HeadConfig(
-        num_heads=heads,
-        num_kv_heads=kv_heads,
-        softcap=softcap,
-        scale=scale,
-        ablated_heads=ablated,
-    )
+    config = pb.HeadConfig(num_heads=heads, num_kv_heads=kv_heads, ablated_heads=ablated)
+    if model not in UNCHANGEABLE:
+        config.softcap, config.scale = softcap, scale
     return pb.AttendRequest(
         model=model,
         query=query,
@@ -109,12 +118,17 @@ def ask(
         mask=mask,
         heads=config,
         outputs=pb.OutputSpec(**outputs),
+        query_positions=positions,
     )
 
 
 def tell(capsys: pytest.CaptureFixture[str], peak: int, allowed: int) -> None:
     with capsys.disabled():
         print(f"[{peak // MIB} of {allowed // MIB} MiB]", end=" ")  # noqa: T201 - figures
+
+
+def rows(embeddings: pb.Tensor) -> int:
+    return math.prod(embeddings.shape[:2])
 
 
 def in_float32(*tensors: pb.Tensor) -> int:
@@ -139,8 +153,14 @@ def bound(request: pb.AttendRequest, answer: pb.AttendResponse) -> int:
     )
     joined = answer.output if answer.HasField("output") else answer.head_outputs
     heads = in_float32(*given, joined)
-    if request.model == "demo":  # its heads count twice, but are half as wide as its embeddings
-        heads = 3 * in_float32(request.query) + in_float32(answer.output)
+    key = request.key if request.HasField("key") else request.query
+    if request.model != "sdpa":
+        of_query, of_key = HEADS_OF_A_MODEL[request.model]
+        heads = 2 * (rows(request.query) * of_query + rows(key) * of_key)
+    if request.model in MODELS:
+        tensors += 4 * (rows(request.query) + rows(key))  # positions
+    if request.model in UNCHANGEABLE:
+        heads += 5 * in_float32(answer.weights)  # of one sequence
     return (
         message
         + max(2 * message + tensors, tensors + heads + answered, 4 * answered)
@@ -226,6 +246,34 @@ REQUESTS: dict[str, Callable[[], pb.AttendRequest]] = {
         log_sum_exp=True,
     ),
     "a model": lambda: ask(array(32, 2040, 256), 0, model="demo"),
+    "a model that rotates": lambda: ask(
+        array(160, 8192, WIDTH),
+        0,
+        key=array(160, 4, WIDTH),
+        model="rotary",
+        positions=array(160, 8192, dtype=np.int32),
+    ),
+    "a model that rotates, half precision": lambda: ask(
+        array(255, 16_384, WIDTH, dtype=HALF),
+        0,
+        key=array(255, 4, WIDTH),
+        model="rotary",
+        data_type=pb.DATA_TYPE_FLOAT16,
+    ),
+    "a model that biases by the distance": lambda: ask(
+        array(1, 2040, WIDTH), 0, model="biased", weights=WEIGHTS, omit_output=True
+    ),
+    "a model that biases by the distance, positions of each sequence": lambda: ask(
+        array(3, 1150, WIDTH),
+        0,
+        model="biased",
+        weights=WEIGHTS,
+        omit_output=True,
+        positions=tensor.encode(np.arange(3450, dtype=np.int32).reshape(3, 1150)),
+    ),
+    "a model that comes whole": lambda: ask(
+        array(1, 2040, WIDTH), 0, model="whole", weights=WEIGHTS, mask=pb.Mask(causal=CAUSAL)
+    ),
     "a model, half precision": lambda: ask(
         array(256, 508, 256, dtype=HALF), 0, model="demo", data_type=pb.DATA_TYPE_FLOAT16
     ),

@@ -89,7 +89,7 @@ BROKEN: Mapping[str, tuple[Break, str]] = {
     "named-otherwise/1": (manifest(name="layer"), "names layer/1, but lies in named-otherwise/1"),
     "versioned-otherwise/3": (manifest(version="2"), "but lies in versioned-otherwise/3"),
     "stage-missing/1": (remove(COMBINE), "combine.onnx: No such file"),
-    "stage-unlisted/1": (unlist(COMBINE), "manifest.json must list the stages"),
+    "stage-unlisted/1": (unlist(COMBINE), "manifest.json: files must be combine.onnx, "),
     "digest-wrong/1": (flip_a_byte(QUERY), "project_query.onnx is not the file"),
     "truncated/1": (replaced(KEY_VALUE, lambda content: content[:-7]), KEY_VALUE),
     "garbage/1": (replaced(QUERY, lambda _: b"\xff" * 64), "project_query.onnx is not ONNX"),

@@ -15,14 +15,17 @@ from attention_client._results import AttendResult
 from attention_client._specs import ScoresSpec, WeightsSpec
 from attention_client.cli._files import FileError, load_array, save_arrays
 from attention_client.cli._parser import ARRAYS
-from attention_client.cli._table import ANY, facts, table
+from attention_client.cli._table import ANY, UNTOLD, facts, table
 
 Window = tuple[int | None, int | None]
 
 
 def models(client: AttentionClient, args: Namespace) -> Iterator[str]:
     """Yields a table of the server's models."""
-    header = "model version query key value output heads kv_heads head_dim causal positions"
+    header = (
+        "model version query key value output heads kv_heads head_dim scale softcap causal window "
+        "positions"
+    )
     rows = [
         (
             model.name,
@@ -33,8 +36,11 @@ def models(client: AttentionClient, args: Namespace) -> Iterator[str]:
             model.output_dim or ANY,
             model.defaults.num_heads or ANY,
             model.defaults.num_kv_heads or ANY,
-            model.head_dim or ANY,
+            _own(model, model.head_dim),
+            _own(model, model.defaults.scale),
+            _softcap(model),
             model.defaults.causal,
+            _sides(model.defaults.window),
             model.positions,
         )
         for model in client.list_models()
@@ -130,10 +136,10 @@ def _model_facts(model: Model) -> list[tuple[str, object]]:
         ("output_dim", model.output_dim or ANY),
         ("num_heads", defaults.num_heads or ANY),
         ("num_kv_heads", defaults.num_kv_heads or ANY),
-        ("head_dim", model.head_dim or ANY),
-        ("value_head_dim", model.value_head_dim or ANY),
-        ("scale", f"{defaults.scale:.6g}" if defaults.scale else "1 / sqrt(head_dim)"),
-        ("softcap", f"{defaults.softcap:.6g}" if defaults.softcap else "none"),
+        ("head_dim", _own(model, model.head_dim)),
+        ("value_head_dim", _own(model, model.value_head_dim)),
+        ("scale", _own(model, defaults.scale, "1 / sqrt(head_dim)")),
+        ("softcap", _softcap(model)),
         ("causal", defaults.causal),
         ("window", _window_text(defaults.window)),
         ("positions", model.positions),
@@ -142,14 +148,32 @@ def _model_facts(model: Model) -> list[tuple[str, object]]:
     ]
 
 
+def _own(model: Model, number: float, otherwise: str = ANY) -> str | int:
+    """Returns a number of a model; ``otherwise`` where the request says it."""
+    if model.whole:
+        return UNTOLD
+    if not model.query_dim:
+        return otherwise
+    return number if isinstance(number, int) else f"{number:.6g}"
+
+
+def _softcap(model: Model) -> str:
+    return UNTOLD if model.whole else _bound(model.defaults.softcap)
+
+
+def _bound(softcap: float) -> str:
+    return f"{softcap:.6g}" if softcap else "none"
+
+
 def _result_lines(result: AttendResult) -> Iterator[str]:
     applied, execution = result.applied, result.execution
+    whole = execution.path == "whole"
     yield from facts(
         [
             ("model", f"{result.model}, version {result.model_version}"),
             ("heads", f"{applied.num_heads}, of keys and values {applied.num_kv_heads}"),
-            ("scale", f"{applied.scale:.6g}"),
-            ("softcap", f"{applied.softcap:.6g}" if applied.softcap else "none"),
+            ("scale", UNTOLD if whole else f"{applied.scale:.6g}"),
+            ("softcap", UNTOLD if whole else _bound(applied.softcap)),
             ("causal", applied.causal),
             ("window", _window_text(applied.window)),
             ("fully masked rows", result.fully_masked_rows),
@@ -165,6 +189,13 @@ def _result_lines(result: AttendResult) -> Iterator[str]:
             (name, " x ".join(map(str, array.shape)), array.dtype) for name, array in arrays.items()
         ]
         yield from table(("ARRAY", "SHAPE", "TYPE"), rows)
+
+
+def _sides(window: Window | None) -> str:
+    """Returns a window as ``--window`` takes it."""
+    if window is None:
+        return "none"
+    return ",".join("none" if side is None else str(side) for side in window)
 
 
 def _window_text(window: Window | None) -> str:

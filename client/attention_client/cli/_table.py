@@ -6,15 +6,18 @@ from collections.abc import Iterator, Sequence
 
 ANY = "any"
 """What stands for a number that the request says."""
+UNTOLD = "-"
+"""What stands for a number that a model keeps to itself."""
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
-    """Yields the lines of a table; columns of numbers, or ``ANY``, are flush right."""
+    """Yields the lines of a table; columns of numbers, told or not, are flush right."""
     cells = [list(header), *([str(cell) for cell in row] for row in rows)]
     columns = list(zip(*cells, strict=True))
     widths = [max(map(len, column)) for column in columns]
     numeric = [
-        all(isinstance(row[i], int) or row[i] == ANY for row in rows) for i in range(len(header))
+        all(isinstance(row[i], int) or row[i] in (ANY, UNTOLD) for row in rows)
+        for i in range(len(header))
     ]
     for line in cells:
         padded = (

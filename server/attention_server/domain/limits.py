@@ -26,20 +26,23 @@ def answer_shapes(
 
 
 def head_shapes(settings: AttentionSettings, model: Model, sizes: Sizes) -> Shapes:
-    """Returns the shapes of projections and head outputs, by their names in the contract."""
+    """Returns the shapes of what is computed over all heads, by their names in the contract."""
     return shapes.head_shapes(_dims(settings, model, sizes))
 
 
 def _dims(settings: AttentionSettings, model: Model, sizes: Sizes) -> Dims:
-    """Returns a request's sizes; what the model leaves open, as "sdpa" does, the request says."""
-    value_head_dim = model.value_head_dim or sizes.value_dim // settings.num_kv_heads
+    """Returns a request's sizes; those that "sdpa" leaves open the request says."""
+    head_dim, value_head_dim = model.head_dim, model.value_head_dim
+    if not model.projects:
+        head_dim = sizes.query_dim // settings.num_heads
+        value_head_dim = sizes.value_dim // settings.num_kv_heads
     return Dims(
         batch=sizes.batch,
         query_len=sizes.query_len,
         kv_len=sizes.kv_len,
         num_heads=settings.num_heads,
         num_kv_heads=settings.num_kv_heads,
-        head_dim=model.head_dim or sizes.query_dim // settings.num_heads,
+        head_dim=head_dim,
         value_head_dim=value_head_dim,
         output_dim=model.output_dim or settings.num_heads * value_head_dim,
     )

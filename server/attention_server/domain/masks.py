@@ -36,6 +36,11 @@ class BlockMask(NamedTuple):
     fully_masked_rows: int
     """Rows of real queries in the block that may attend to nothing."""
 
+    @property
+    def in_sight(self) -> BoolArray | None:
+        """Which keys may be attended to, bool shaped as ``bias``; None for all."""
+        return None if self.bias is None else self.bias > _FORBIDDEN
+
 
 class MaskBuilder:
     """Builds the bias of any block of one request."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from attention_service.manifest import OUTPUTS, Causal
+from attention_service.manifest import OUTPUTS, Causal, Positions
 
 __all__ = ["NO_WINDOW", "SDPA", "AttentionSettings", "Model", "ModelKey", "Window"]
 
@@ -36,6 +36,7 @@ class AttentionSettings:
     num_heads: int
     num_kv_heads: int
     scale: float
+    """Factor on the dot products; 0 for a model that comes whole, which keeps it to itself."""
     softcap: float = 0.0
     """Bound of the scores; 0 for none."""
     causal: Causal = "none"
@@ -44,7 +45,7 @@ class AttentionSettings:
 
 @dataclass(frozen=True)
 class Model:
-    """One attention layer. A size of 0 is the request's to say."""
+    """One attention layer. A size of 0 is the request's to say, or nobody's: see ``whole``."""
 
     key: ModelKey
     query_dim: int
@@ -54,6 +55,7 @@ class Model:
     head_dim: int
     value_head_dim: int
     defaults: AttentionSettings
+    positions: Positions = "none"
     outputs: tuple[str, ...] = OUTPUTS
     source: Mapping[str, str] = field(default_factory=dict)
 
@@ -61,6 +63,11 @@ class Model:
     def projects(self) -> bool:
         """Whether the model has projections; "sdpa" has none."""
         return self.query_dim > 0
+
+    @property
+    def whole(self) -> bool:
+        """Whether the model cannot be taken apart: what is inside, its heads too, nobody sees."""
+        return self.projects and self.head_dim == 0
 
 
 SDPA = Model(

@@ -14,8 +14,11 @@ from attention_server.domain.model import AttentionSettings, ModelKey
 __all__ = [
     "AttendRequest",
     "AttendResult",
+    "BoolArray",
     "Execution",
     "Float32Array",
+    "Int32Array",
+    "Int64Array",
     "Mask",
     "Outputs",
     "Rows",
@@ -26,6 +29,7 @@ __all__ = [
 
 Float32Array = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
+Int32Array = NDArray[np.int32]
 Int64Array = NDArray[np.int64]
 
 
@@ -93,6 +97,8 @@ class AttendRequest:
     settings: AttentionSettings
     ablated_heads: tuple[int, ...] = ()
     outputs: Outputs = Outputs()
+    query_positions: Int32Array | None = None  # [batch or 1, query_len], where positions are used
+    key_positions: Int32Array | None = None  # [batch or 1, kv_len], where positions are used
 
     @property
     def batch(self) -> int:

@@ -13,6 +13,8 @@ from attention_server.edge import fields
 from attention_server.edge.decode_heads import decode_settings
 from attention_server.edge.decode_mask import decode_mask
 from attention_server.edge.decode_outputs import decode_data_type, decode_outputs, item_bytes
+from attention_server.edge.decode_positions import check_no_positions, decode_positions
+from attention_server.edge.decode_whole import check_whole
 from attention_service.limits import Limits, OverLimit
 from attention_service.reasons import Reason
 from attention_service.v1 import attention_pb2 as pb
@@ -62,11 +64,6 @@ def _decode(message: pb.AttendRequest, catalog: Catalog, limits: Limits) -> Deco
     model = catalog.find(message.model, message.model_version)
     sizes = _sizes(message)
     limits.check_sizes(sizes.batch, sizes.query_len, sizes.kv_len)
-    if message.HasField("query_positions") or message.HasField("key_positions"):
-        field = "query_positions" if message.HasField("query_positions") else "key_positions"
-        raise InvalidRequest.of(
-            Reason.POSITIONS_NOT_USED, field, "must be absent: this model does not use positions"
-        )
     settings = decode_settings(message, model, sizes)
     limits.check_work(sizes.batch, settings.num_heads, sizes.query_len, sizes.kv_len)
     outputs = decode_outputs(message.outputs, model, settings, sizes, limits)
@@ -78,19 +75,27 @@ def _decode(message: pb.AttendRequest, catalog: Catalog, limits: Limits) -> Deco
         message.heads.ablated_heads, "heads.ablated_heads", settings.num_heads, limits
     )
     limits.check_heads(head_shapes(settings, model, sizes))
+    if model.whole:
+        check_whole(message)
+    if model.positions == "none":
+        check_no_positions(message)
 
     query = fields.embeddings(message.query, "query")
     key = fields.embeddings(message.key, "key") if message.HasField("key") else query
     value = fields.embeddings(message.value, "value") if message.HasField("value") else key
+    mask = decode_mask(message, settings, sizes)
+    positions = decode_positions(message, model, settings, mask, sizes)
     request = AttendRequest(
         model=model.key,
         query=query,
         key=key,
         value=value,
-        mask=decode_mask(message, settings, sizes),
+        mask=mask,
         settings=settings,
         ablated_heads=() if ablated is None else tuple(ablated.tolist()),
         outputs=outputs,
+        query_positions=positions.query,
+        key_positions=positions.key,
     )
     form = AnswerForm(message.request_id, model.key, settings, data_type, answer_bytes)
     return Decoded(request, form)

@@ -13,6 +13,7 @@ from attention_server.domain.request import AttendResult, Execution
 from attention_server.edge.decode import AnswerForm
 from attention_server.edge.decode_heads import CAUSAL_MODES
 from attention_service import tensor
+from attention_service.manifest import Positions
 from attention_service.v1 import attention_pb2 as pb
 
 __all__ = ["encode_model", "encode_result"]
@@ -30,6 +31,11 @@ _OUTPUTS = {
     "projections": pb.OUTPUT_PROJECTIONS,
     "head_outputs": pb.OUTPUT_HEAD_OUTPUTS,
     "log_sum_exp": pb.OUTPUT_LOG_SUM_EXP,
+}
+_POSITION_USES: dict[Positions, pb.PositionUse.ValueType] = {
+    "none": pb.POSITION_USE_UNSPECIFIED,
+    "rotary": pb.POSITION_USE_ROTARY,
+    "relative_bias": pb.POSITION_USE_RELATIVE_BIAS,
 }
 _KEEP_THEIR_TYPE = ("weight_key_indices", "log_sum_exp")
 
@@ -63,6 +69,7 @@ def encode_model(model: Model) -> pb.Model:
         head_dim=model.head_dim,
         value_head_dim=model.value_head_dim,
         defaults=_encode_settings(model.defaults),
+        positions=_POSITION_USES[model.positions],
         outputs=[_OUTPUTS[name] for name in model.outputs],
         source=model.source,
     )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_server.domain.errors import InvalidRequest, Violation
-from attention_server.domain.request import BoolArray, Float32Array, Int64Array
+from attention_server.domain.request import BoolArray, Float32Array, Int32Array, Int64Array
 from attention_service import tensor
 from attention_service.limits import Limits
 from attention_service.reasons import Reason
@@ -24,10 +24,12 @@ __all__ = [
     "indices",
     "one_each",
     "shape",
+    "whole_numbers",
 ]
 
 _FLOATS = (pb.DATA_TYPE_FLOAT32, pb.DATA_TYPE_FLOAT16, pb.DATA_TYPE_BFLOAT16)
 _BOOLEANS = (pb.DATA_TYPE_BOOL,)
+_INTEGERS = (pb.DATA_TYPE_INT32,)
 
 
 def shape(message: pb.Tensor, field: str, *ranks: int) -> tuple[int, ...]:
@@ -82,6 +84,17 @@ def biases(message: pb.Tensor, field: str) -> Float32Array:
 def booleans(message: pb.Tensor, field: str) -> BoolArray:
     """Returns a boolean tensor; true means "may attend"."""
     return _decode(message, field, _BOOLEANS, "BOOL, true for may attend")
+
+
+def whole_numbers(message: pb.Tensor, field: str) -> Int32Array:
+    """Returns integers of 0 or more, int32."""
+    array = _decode(message, field, _INTEGERS, "INT32")
+    if array.min() < 0:
+        at = list(map(int, np.argwhere(array < 0)[0]))
+        raise InvalidRequest.of(
+            Reason.OUT_OF_RANGE, field, f"must be 0 to 2^31 - 1, but {at} is {array[tuple(at)]}"
+        )
+    return array.astype(np.int32, copy=False)
 
 
 def one_each(

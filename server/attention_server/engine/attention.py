@@ -11,7 +11,14 @@ from attention_server.domain.request import AttendResult, Execution, Float32Arra
 from attention_server.engine.attention_graphs import AttentionGraphs, BlockResult
 from attention_server.engine.blocks import blocks
 from attention_server.engine.layers import Heads, Layer
-from attention_server.engine.overflow import check_finite, check_scores, scores_may_overflow
+from attention_server.engine.overflow import (
+    check_finite,
+    check_scores,
+    largest_bias,
+    largest_position_bias,
+    largest_score,
+    may_overflow,
+)
 from attention_server.engine.providers import Runtime
 from attention_server.engine.rows import RowsOfAnswer
 from attention_server.engine.session import DeviceTensor
@@ -40,12 +47,9 @@ class Attention:
         started = time.perf_counter_ns()
         request, wanted = self._request, self._request.outputs
         heads = self._layer.project(request)
-        careful = scores_may_overflow(
-            heads.query.to_host(),
-            heads.key.to_host(),
-            scale=request.settings.scale,
-            largest_bias=_largest_finite(request.mask.attn_bias),
-        )
+        largest = largest_score(
+            heads.query.to_host(), heads.key.to_host(), request.settings.scale
+        ) + largest_bias(request.mask.attn_bias)
         rows = RowsOfAnswer(self._runtime, request, heads)
         masks = MaskBuilder(request)
         path = ""
@@ -57,7 +61,7 @@ class Attention:
             row=max(request.kv_len, heads.query.shape[3], heads.value.shape[3]),
         ):
             self._checkpoint()
-            path = self._put_block(block, masks.build(block), heads, rows, careful=careful)
+            path = self._put_block(block, masks.build(block), heads, rows, largest)
 
         projections: dict[str, Float32Array] = {}
         if wanted.projections:
@@ -90,26 +94,35 @@ class Attention:
         )
 
     def _put_block(
-        self, block: Block, mask: BlockMask, heads: Heads, rows: RowsOfAnswer, *, careful: bool
+        self, block: Block, mask: BlockMask, heads: Heads, rows: RowsOfAnswer, largest: float
     ) -> str:
         """Puts a block's rows into the answer; returns the name of the graph that gave them.
 
-        What it needs for that is free again when it returns, before the next block.
+        What it needs for that is free again when it returns, before the next block. ``largest`` is
+        what no score and bias of the request are beyond together.
         """
         wanted, softcap = self._request.outputs, self._request.settings.softcap
+        bias, added = mask.bias, self._layer.position_bias(self._request, block)
+        if added is not None:
+            largest += largest_position_bias(added)
+            with np.errstate(over="ignore"):  # found below
+                bias = added if bias is None else added + bias
+        careful = may_overflow(largest)
         path = self._graphs.choose(
-            masked=mask.bias is not None,
+            masked=bias is not None,
             weights=wanted.weights is not None,
             steps=careful or wanted.scores is not None or wanted.log_sum_exp,
             softcap=softcap > 0,
         )
-        result = self._attend(path, heads, block, mask)
+        result = self._attend(path, heads, block, bias)
         if careful:
-            check_scores(result["scores"].to_host(), softcap, mask.bias)
+            check_scores(result["scores"].to_host(), softcap, bias, mask.in_sight)
         rows.put(block, mask, result)
         return path
 
-    def _attend(self, path: str, heads: Heads, block: Block, mask: BlockMask) -> BlockResult:
+    def _attend(
+        self, path: str, heads: Heads, block: Block, bias: Float32Array | None
+    ) -> BlockResult:
         settings = self._request.settings
         return self._graphs.run(
             path,
@@ -118,7 +131,7 @@ class Attention:
             self._cut(heads.value, (block.batch, block.kv_heads)),
             scale=settings.scale,
             softcap=settings.softcap,
-            bias=mask.bias,
+            bias=bias,
         )
 
     def _cut(self, value: DeviceTensor, part: tuple[slice, ...]) -> DeviceTensor:
@@ -127,11 +140,3 @@ class Attention:
         if all(cut.stop - cut.start == size for cut, size in zip(part, shape, strict=False)):
             return value
         return DeviceTensor.from_host(self._runtime, value.to_host()[part])
-
-
-def _largest_finite(bias: Float32Array | None) -> float:
-    """Returns the largest magnitude of the finite biases; 0 for none."""
-    if bias is None:
-        return 0.0
-    lowest = float(bias.min(initial=0.0, where=bias > -np.inf))
-    return max(float(bias.max(initial=0.0)), -lowest)

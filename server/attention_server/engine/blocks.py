@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from attention_server.domain.masks import Block
 
-__all__ = ["BLOCK_SCORES", "blocks"]
+__all__ = ["BLOCK_SCORES", "blocks", "blocks_of_sequences"]
 
 BLOCK_SCORES = 1 << 22
 """Scores computed at once: 16 MiB in float32."""
@@ -54,3 +54,17 @@ def blocks(
                         kv_heads=slice(k, last_kv_head),
                         queries=slice(q, min(q + queries, query_len)),
                     )
+
+
+def blocks_of_sequences(
+    *, batch: int, num_heads: int, num_kv_heads: int, query_len: int, kv_len: int
+) -> Iterator[Block]:
+    """Yields blocks of whole sequences, each of at most BLOCK_SCORES scores, or of one sequence."""
+    sequences = max(1, BLOCK_SCORES // (num_heads * query_len * kv_len))
+    for b in range(0, batch, sequences):
+        yield Block(
+            batch=slice(b, min(b + sequences, batch)),
+            heads=slice(0, num_heads),
+            kv_heads=slice(0, num_kv_heads),
+            queries=slice(0, query_len),
+        )

@@ -7,10 +7,18 @@ import math
 import numpy as np
 
 from attention_server.domain.errors import InvalidRequest
-from attention_server.domain.request import Float32Array
+from attention_server.domain.request import BoolArray, Float32Array
 from attention_service.reasons import Reason
 
-__all__ = ["check_finite", "check_scores", "largest_magnitude", "scores_may_overflow"]
+__all__ = [
+    "check_finite",
+    "check_scores",
+    "largest_bias",
+    "largest_magnitude",
+    "largest_position_bias",
+    "largest_score",
+    "may_overflow",
+]
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -20,19 +28,35 @@ def largest_magnitude(array: Float32Array) -> float:
     return max(float(array.max()), -float(array.min()))
 
 
-def scores_may_overflow(
-    query: Float32Array, key: Float32Array, *, scale: float, largest_bias: float
-) -> bool:
-    """Returns whether a score or a sum within it might leave float32.
+def largest_bias(bias: Float32Array | None) -> float:
+    """Returns the largest magnitude of the finite biases of a request; 0 for none."""
+    if bias is None:
+        return 0.0
+    lowest = float(bias.min(initial=0.0, where=bias > -np.inf))
+    return max(float(bias.max(initial=0.0)), -lowest)
 
-    Bounds a dot product by head_dim * max|q| * max|k|, so a false alarm is possible and a miss is
-    not.
+
+def largest_position_bias(bias: Float32Array) -> float:
+    """Returns the largest magnitude of what positions add to scores.
+
+    Raises:
+        InvalidRequest: SCORE_OVERFLOW, where that is not finite.
+    """
+    largest = largest_magnitude(bias)
+    if not math.isfinite(largest):
+        raise _score_overflow("the model's bias of these positions overflows float32")
+    return largest
+
+
+def largest_score(query: Float32Array, key: Float32Array, scale: float) -> float:
+    """Returns what the magnitude of no score, and of no sum within one, is beyond.
+
+    That is head_dim * max|q| * max|k|, which few scores come near.
 
     Args:
         query: Heads [batch, heads, query_len, head_dim].
         key: Heads [batch, kv_heads, kv_len, head_dim].
         scale: Factor on the dot products.
-        largest_bias: Largest magnitude of the finite biases.
 
     Raises:
         InvalidRequest: SCORE_OVERFLOW, where the heads themselves or the scaled query do.
@@ -41,20 +65,28 @@ def scores_may_overflow(
     largest_key = largest_magnitude(key)
     if not (scaled_query <= _LARGEST and largest_key <= _LARGEST):
         raise _score_overflow("the projected query or key overflows float32; scale the embeddings")
-    bound = query.shape[-1] * scaled_query * largest_key + largest_bias
+    return int(query.shape[-1]) * scaled_query * largest_key
+
+
+def may_overflow(largest: float) -> bool:
+    """Returns whether a number of this magnitude at most might leave float32 as it is computed."""
     # Each rounding may carry a sum a little beyond its bound: half the range is kept for them.
-    return not bound <= _LARGEST / 2
+    return not largest <= _LARGEST / 2
 
 
-def check_scores(scores: Float32Array, softcap: float, bias: Float32Array | None) -> None:
+def check_scores(
+    scores: Float32Array, softcap: float, bias: Float32Array | None, in_sight: BoolArray | None
+) -> None:
     """Refuses scores [.., query_len, kv_len] that, alone or with their bias, are not finite.
 
-    The softcap, 0 for none, comes before the bias.
+    The softcap, 0 for none, comes before the bias; what is out of sight is not added to.
 
     Raises:
         InvalidRequest: SCORE_OVERFLOW.
     """
-    added = np.float32(0) if bias is None else np.where(np.isneginf(bias), np.float32(0), bias)
+    added = np.float32(0) if bias is None else bias
+    if in_sight is not None:
+        added = np.where(in_sight, added, np.float32(0))
     with np.errstate(over="ignore", invalid="ignore"):
         capped = softcap * np.tanh(scores / softcap) if softcap else scores
         if not (np.isfinite(scores).all() and np.isfinite(capped + added).all()):
@@ -71,7 +103,7 @@ def check_finite(array: Float32Array, what: str) -> None:
     """
     if not math.isfinite(largest_magnitude(array)):
         raise InvalidRequest.of(
-            Reason.VALUE_OVERFLOW, "", f"{what} overflows float32; scale the value embeddings"
+            Reason.VALUE_OVERFLOW, "", f"{what} overflows float32; scale the embeddings"
         )
 
 

@@ -48,8 +48,7 @@ class RowsOfAnswer:
         """Takes what a block gave."""
         self.fully_masked_rows += mask.fully_masked_rows
         if self._weights is not None:
-            in_sight = None if mask.bias is None else mask.bias > -np.inf
-            self._weights.put(block, result["weights"].to_host(), in_sight)
+            self._weights.put(block, result["weights"].to_host(), mask.in_sight)
         if self._scores is not None:
             self._scores.put(block, result["scores"].to_host())
         part = (block.batch, block.heads, block.queries)

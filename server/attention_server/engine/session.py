@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from attention_server.engine.model_unusable import ModelUnusable
 from attention_server.engine.providers import CPU, Runtime
 
 __all__ = ["DeviceTensor", "Session"]
 
+_FLOAT32 = "tensor(float)"
 _LARGE_BYTES = 8 << 20
 
 
@@ -39,7 +41,7 @@ class DeviceTensor:
 
     @property
     def nbytes(self) -> int:
-        """Size of a tensor of 4-byte elements, as all tensors between sessions are."""
+        """Size of a tensor of 4-byte elements, as all large tensors between sessions are."""
         return 4 * math.prod(self.shape)
 
     def to_host(self) -> NDArray[Any]:
@@ -50,7 +52,11 @@ class DeviceTensor:
 
 
 class Session:
-    """An InferenceSession that takes and gives tensors on the device."""
+    """An InferenceSession that takes tensors on the device and gives float32 ones.
+
+    Raises:
+        ModelUnusable: A graph that gives anything else.
+    """
 
     def __init__(self, runtime: Runtime, model: bytes) -> None:
         self._runtime = runtime
@@ -58,6 +64,10 @@ class Session:
         self._session = runtime.onnxruntime.InferenceSession(
             model, runtime.options(), providers=list(runtime.providers), enable_fallback=0
         )
+        for output in self._session.get_outputs():
+            if output.type != _FLOAT32:
+                # What is finite in float64 may not be so in the answer.
+                raise ModelUnusable(f"every output must be {_FLOAT32}, but one is {output.type}")
         self._large_run_options = runtime.large_run_options()
 
     def run(self, outputs: Sequence[str], inputs: Mapping[str, DeviceTensor]) -> list[DeviceTensor]:

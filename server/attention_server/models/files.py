@@ -8,7 +8,7 @@ import os
 import stat
 from pathlib import Path
 
-from attention_service.manifest import FILE_NAME, STAGE_FILES, Manifest, ManifestError
+from attention_service.manifest import FILE_NAME, Manifest, ManifestError
 
 __all__ = ["IS_LINK", "BrokenModel", "read_files", "read_manifest"]
 
@@ -36,8 +36,6 @@ def read_manifest(directory: Path) -> Manifest:
     lies_in = f"{directory.parent.name}/{directory.name}"
     if named != lies_in:
         raise BrokenModel(f"{FILE_NAME} names {named}, but lies in {lies_in}")
-    if not manifest.staged:
-        raise BrokenModel(f"{FILE_NAME} must list the stages " + ", ".join(STAGE_FILES))
     return manifest
 
 

@@ -36,7 +36,7 @@ _STANDARD_DOMAINS = ("", "ai.onnx")
 _RANDOM = frozenset(
     {
         "Bernoulli",
-        "Dropout",  # where it is told to train; a stage needs none that is not
+        "Dropout",  # where it is told to train; a layer needs none that is not
         "Multinomial",
         "RandomNormal",
         "RandomNormalLike",
@@ -69,9 +69,9 @@ def fault_in(files: Mapping[str, bytes]) -> str | None:
 def _check(model: onnx.ModelProto) -> None:
     """Looks at a model, and takes its weights out of it."""
     if model.functions:
-        raise _Fault("has functions of its own; a stage is one flat graph")
+        raise _Fault("has functions of its own; a graph that is served is flat")
     if model.training_info:
-        raise _Fault("has training steps; a stage only computes")
+        raise _Fault("has training steps; a graph that is served only computes")
     graph = model.graph
     if len(graph.node) > _MOST_OPERATORS:
         raise _Fault(f"has more than {_MOST_OPERATORS} operators")
@@ -102,7 +102,7 @@ def _constants(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
             raise _Fault("draws random numbers; equal requests must have equal answers")
         for attribute in node.attribute:
             if attribute.HasField("g") or attribute.graphs:
-                raise _Fault("has loops or branches; a stage is one flat graph")
+                raise _Fault("has loops or branches; a graph that is served is flat")
             if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
                 raise _Fault("has sparse weights, which must be dense")
             if attribute.HasField("t"):

@@ -159,6 +159,7 @@ def model_of(manifest: Manifest) -> Model:
             causal=defaults.causal,
             window=Window(defaults.window_left, defaults.window_right),
         ),
+        positions=manifest.positions,
         outputs=manifest.outputs,
         source=manifest.source,
     )

@@ -11,6 +11,7 @@ import numpy as np
 from google.protobuf.message import Message
 
 from attention_service.v1 import attention_pb2 as pb
+from tests.made_models import WIDTH
 from tests.messages import array, booleans, floats, layer, sdpa
 
 BATCH, QUERY_LEN, KV_LEN, HEADS = 2, 2, 3, 2
@@ -103,6 +104,25 @@ def _attend() -> Iterator[pb.AttendRequest]:
                 outputs=spec,
             )
     yield pb.AttendRequest(model="demo", query=array(np.ones((1, 1, DEMO_DIM)), np.float16))
+    yield from _of_made_models()
+
+
+def _of_made_models() -> Iterator[pb.AttendRequest]:
+    query, key = floats(BATCH, QUERY_LEN, WIDTH), floats(BATCH, KV_LEN, WIDTH)
+    for name, spec in zip(("rotary", "biased"), _OUTPUTS[1:3], strict=True):
+        yield pb.AttendRequest(
+            model=name,
+            query=query,
+            key=key,
+            mask=pb.Mask(causal=pb.CAUSAL_MODE_NONE),
+            query_positions=array([[5, 0]] * BATCH, np.int32),
+            key_positions=array([[2**31 - 1, 7, 0]] * BATCH, np.int32),
+            outputs=spec,
+        )
+        yield pb.AttendRequest(model=name, query=query, mask=pb.Mask(query_offsets=[4, 0]))
+    mask = pb.Mask(kv_lengths=[KV_LEN, 0], causal=pb.CAUSAL_MODE_UPPER_LEFT)
+    yield pb.AttendRequest(model="whole", query=query, key=key, mask=mask, outputs=_OUTPUTS[1])
+    yield pb.AttendRequest(model="output-only", query=query)
 
 
 def _requests() -> Iterator[Good]:

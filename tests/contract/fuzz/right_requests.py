@@ -26,15 +26,20 @@ _MODELS = {
     # Heads, key and value heads; widths of query, key and value.
     "layer": (4, 2, (12, 8, 6)),
     "demo": (4, 4, (256, 256, 256)),
+    "rotary": (4, 2, (8, 8, 8)),
+    "biased": (4, 4, (8, 8, 8)),
+    "whole": (4, 4, (8, 8, 8)),
 }
+_USING_POSITIONS = ("rotary", "biased")
 
-_names = st.sampled_from(["sdpa", "sdpa", "sdpa", "layer", "layer", "demo"])
+_names = st.sampled_from(["sdpa"] * 4 + ["layer"] * 2 + ["demo", "rotary", "biased", "whole"])
 _versions = st.sampled_from(["", "2", "10"])
 _dtypes = st.sampled_from(list(_LARGEST.items()))
 _one_to_three = st.sampled_from([1, 2, 3])
 _extreme = st.sampled_from(_EXTREMES)
 _extremes = st.lists(_extreme, min_size=1, max_size=4)
 _scales = st.none() | _extreme
+_position = st.sampled_from([0, 1, 2, 5, 130, 2**31 - 1])
 _sometimes = st.sampled_from([False, False, True])
 _side = st.sampled_from([None, 0, 1, 2, 2**32 - 1])
 _window = st.none() | st.builds(pb.SlidingWindow, left=_side, right=_side)
@@ -69,6 +74,14 @@ def _booleans(*shape: int) -> st.SearchStrategy[pb.Tensor]:
         )
 
     return st.binary(min_size=2, max_size=2).map(mask)
+
+
+@cache
+@st.composite
+def _positions(draw: st.DrawFn, *shape: int) -> pb.Tensor:
+    """Draws positions, the highest among them."""
+    values = np.resize(draw(st.lists(_position, min_size=1, max_size=4)), shape)
+    return tensor.encode(values.astype(np.int32))
 
 
 @cache
@@ -174,4 +187,21 @@ def right_requests(draw: st.DrawFn) -> pb.AttendRequest:
         request.mask.CopyFrom(draw(_masks(batch, heads, query_len, kv_len)))
     if draw(st.booleans()):
         request.outputs.CopyFrom(draw(_outputs(heads, query_len)))
+    if name in _USING_POSITIONS:
+        if draw(st.booleans()):
+            request.query_positions.CopyFrom(draw(_positions(batch, query_len)))
+        if draw(_sometimes):
+            request.key_positions.CopyFrom(draw(_positions(batch, kv_len)))
+    elif name == "whole" and not draw(_sometimes):
+        _leave_out_what_only_stages_can_do(request)
     return request
+
+
+def _leave_out_what_only_stages_can_do(request: pb.AttendRequest) -> None:
+    request.ClearField("heads")
+    request.mask.ClearField("attn_bias")
+    shape = request.mask.attend_mask.shape
+    if len(shape) == 4 and shape[1] > 1:
+        request.mask.ClearField("attend_mask")
+    for part in ("scores", "projections", "head_outputs", "log_sum_exp"):
+        request.outputs.ClearField(part)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attention_server.domain.limits import answer_shapes
+from attention_server.domain.limits import answer_shapes, head_shapes
 from attention_server.domain.model import SDPA, AttentionSettings
 from attention_server.domain.request import Outputs, Rows, Sizes, WeightRows
 
@@ -71,8 +71,19 @@ def test_shapes_of_an_answer_are_known_beforehand(
     assert answer_shapes(outputs, _SETTINGS, SDPA, _SIZES) == shapes
 
 
+def test_model_that_comes_whole_computes_all_weights() -> None:
+    whole = replace(SDPA, query_dim=20, output_dim=9)
+
+    assert head_shapes(_SETTINGS, whole, _SIZES) == {"weights": (2, 4, 3, 7)}
+    assert answer_shapes(Outputs(weights=WeightRows(top_k=2)), _SETTINGS, whole, _SIZES) == {
+        "output": (2, 3, 9),
+        "weights": (2, 4, 3, 2),
+        "weight_key_indices": (2, 4, 3, 2),
+    }
+
+
 def test_a_model_s_own_sizes_win() -> None:
-    model = replace(SDPA, output_dim=9, head_dim=3, value_head_dim=2)
+    model = replace(SDPA, query_dim=20, output_dim=9, head_dim=3, value_head_dim=2)
     everything = Outputs(projections=True, head_outputs=True)
 
     shapes = answer_shapes(everything, _SETTINGS, model, _SIZES)

@@ -198,3 +198,14 @@ def test_sizes_are_checked_before_any_data_is_read(monkeypatch: pytest.MonkeyPat
 
     with pytest.raises(InvalidRequest):
         decode(sdpa(), Catalog([SDPA]), small)
+
+
+def test_positions_that_are_not_used_are_refused_before_any_data_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tensor, "decode", lambda _: pytest.fail("data was read"))
+
+    with pytest.raises(InvalidRequest) as refused:
+        decoded(sdpa(query_positions=pb.Tensor()))
+
+    assert refused.value.reason is Reason.POSITIONS_NOT_USED

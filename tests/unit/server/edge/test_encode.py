@@ -93,6 +93,18 @@ def test_window_without_a_side_has_no_limit_there(
 
 
 @pytest.mark.parametrize(
+    ("positions", "use"),
+    [
+        ("none", pb.POSITION_USE_UNSPECIFIED),
+        ("rotary", pb.POSITION_USE_ROTARY),
+        ("relative_bias", pb.POSITION_USE_RELATIVE_BIAS),
+    ],
+)
+def test_use_of_positions_is_told(positions: Any, use: pb.PositionUse.ValueType) -> None:
+    assert encode_model(replace(SDPA, positions=positions)).positions == use
+
+
+@pytest.mark.parametrize(
     ("causal", "mode"),
     [
         ("none", pb.CAUSAL_MODE_NONE),

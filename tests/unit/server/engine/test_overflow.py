@@ -14,8 +14,11 @@ from attention_server.domain.errors import InvalidRequest
 from attention_server.engine.overflow import (
     check_finite,
     check_scores,
+    largest_bias,
     largest_magnitude,
-    scores_may_overflow,
+    largest_position_bias,
+    largest_score,
+    may_overflow,
 )
 from attention_service.reasons import Reason
 
@@ -69,13 +72,13 @@ def test_what_is_let_through_does_not_overflow(
     bias = bias_share * _LARGEST
 
     try:
-        may_overflow = scores_may_overflow(query, key, scale=scale, largest_bias=bias)
+        suspected = may_overflow(largest_score(query, key, scale) + bias)
     except InvalidRequest:
         return
 
     with np.errstate(over="ignore"):
         worst = _worst_score(query, key, scale) + bias
-    assert may_overflow or worst <= _LARGEST
+    assert suspected or worst <= _LARGEST
 
 
 @pytest.mark.parametrize(
@@ -95,7 +98,7 @@ def test_sums_that_only_rounding_carries_beyond_float32_are_found(
     with np.errstate(over="ignore"):
         assert _worst_score(queries, keys, 1.0) == np.inf
 
-    assert scores_may_overflow(queries, keys, scale=1.0, largest_bias=0.0)
+    assert may_overflow(largest_score(queries, keys, 1.0))
 
 
 @pytest.mark.parametrize(
@@ -105,9 +108,7 @@ def test_sums_that_only_rounding_carries_beyond_float32_are_found(
 )
 def test_heads_that_overflow_themselves_are_refused(query: float, key: float, scale: float) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        scores_may_overflow(
-            _float32([[[[query]]]]), _float32([[[[key]]]]), scale=scale, largest_bias=0.0
-        )
+        largest_score(_float32([[[[query]]]]), _float32([[[[key]]]]), scale)
 
     assert refused.value.reason is Reason.SCORE_OVERFLOW
 
@@ -115,7 +116,28 @@ def test_heads_that_overflow_themselves_are_refused(query: float, key: float, sc
 def test_ordinary_heads_are_not_suspected() -> None:
     query, key = np.random.default_rng(0).standard_normal((2, 2, 4, 9, 64)).astype(np.float32)
 
-    assert not scores_may_overflow(query, key, scale=0.125, largest_bias=1e30)
+    assert not may_overflow(largest_score(query, key, 0.125) + 1e30)
+
+
+@pytest.mark.parametrize(
+    ("bias", "expected"),
+    [
+        (None, 0.0),
+        ([1.0, -3.0], 3.0),
+        ([2.0, -np.inf], 2.0),
+        ([-np.inf], 0.0),
+    ],
+)
+def test_largest_bias_is_that_of_keys_in_sight(bias: list[float] | None, expected: float) -> None:
+    assert largest_bias(None if bias is None else _float32(bias)) == expected
+
+
+@pytest.mark.parametrize("numbers", [[1.0, np.inf], [-np.inf, 0.0], [np.nan]])
+def test_position_bias_that_is_not_finite_is_refused(numbers: list[float]) -> None:
+    with pytest.raises(InvalidRequest, match="bias of these positions") as refused:
+        largest_position_bias(_float32(numbers))
+
+    assert refused.value.reason is Reason.SCORE_OVERFLOW
 
 
 @pytest.mark.parametrize(
@@ -132,11 +154,27 @@ def test_ordinary_heads_are_not_suspected() -> None:
 def test_scores_within_float32_pass(
     scores: list[list[float]], bias: list[list[float]] | None
 ) -> None:
-    check_scores(_float32(scores), 0.0, None if bias is None else _float32(bias))
+    _check(scores, bias)
+
+
+def _check(scores: list[list[float]], bias: list[list[float]] | None) -> None:
+    """Checks scores with the request's own bias, -inf of which forbids."""
+    if bias is None:
+        check_scores(_float32(scores), 0.0, None, None)
+    else:
+        check_scores(_float32(scores), 0.0, _float32(bias), _float32(bias) > -np.inf)
 
 
 def test_softcap_comes_before_the_bias() -> None:
-    check_scores(_float32([[2.2e38]]), 5.0, _float32([[2e38]]))
+    check_scores(_float32([[2.2e38]]), 5.0, _float32([[2e38]]), None)
+
+
+@pytest.mark.parametrize("bias", [np.inf, -np.inf])
+def test_biases_whose_sum_overflowed_in_sight_are_refused(bias: float) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        check_scores(_float32([[1.0]]), 0.0, _float32([[bias]]), np.array([[True]]))
+
+    assert refused.value.reason is Reason.SCORE_OVERFLOW
 
 
 @pytest.mark.parametrize(
@@ -155,7 +193,7 @@ def test_scores_beyond_float32_are_refused(
     scores: list[list[float]], bias: list[list[float]] | None
 ) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        check_scores(_float32(scores), 0.0, None if bias is None else _float32(bias))
+        _check(scores, bias)
 
     assert refused.value.reason is Reason.SCORE_OVERFLOW
 

@@ -68,6 +68,9 @@ def test_on_a_gpu_a_large_run_gives_its_memory_back(elements: int, gives_back: b
     given: list[onnxruntime.RunOptions | None] = []
 
     class Recording:
+        def get_outputs(self) -> list[object]:
+            return []
+
         def io_binding(self) -> SimpleNamespace:
             return SimpleNamespace(bind_ortvalue_input=lambda *_: None, get_outputs=list)
 
@@ -93,8 +96,18 @@ def test_on_a_gpu_a_large_run_gives_its_memory_back(elements: int, gives_back: b
     assert shrinks == [gives_back]
 
 
-class _Fake(SimpleNamespace):
+class _Older:
+    """What an older ONNX Runtime says of a graph."""
+
+    def get_outputs(self) -> list[object]:
+        return []
+
+
+class _Fake(_Older):
     """What ONNX Runtime says of a graph whose operators lie on several providers."""
+
+    def __init__(self, assignment: Sequence[tuple[str, Sequence[str]]]) -> None:
+        self._assignment = assignment
 
     def get_provider_graph_assignment_info(self) -> list[SimpleNamespace]:
         return [
@@ -104,13 +117,13 @@ class _Fake(SimpleNamespace):
                     SimpleNamespace(op_type=operator) for operator in operators
                 ],
             )
-            for provider, operators in self.assignment
+            for provider, operators in self._assignment
         ]
 
 
 def _cuda_session(assignment: Sequence[tuple[str, Sequence[str]]] | None) -> Session:
     """Returns a session on a GPU that is not here; None for one of an older ONNX Runtime."""
-    session = SimpleNamespace() if assignment is None else _Fake(assignment=assignment)
+    session = _Older() if assignment is None else _Fake(assignment)
     module = SimpleNamespace(
         SessionOptions=onnxruntime.SessionOptions,
         RunOptions=onnxruntime.RunOptions,

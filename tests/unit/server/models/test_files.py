@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from attention_server.models.files import BrokenModel, read_files
-from attention_service.manifest import Defaults, Manifest
+from attention_service.manifest import MODEL_FILE, STAGE_FILES, Defaults, Manifest
 
 CONTENT = b"weights"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -133,9 +133,9 @@ except BrokenModel as refused:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not bound memory so")
 def test_file_that_does_not_fit_into_memory_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "model.onnx").touch()
-    os.truncate(tmp_path / "model.onnx", 1 << 30)
-    manifest = replace(MANIFEST, files={"model.onnx": DIGEST})
+    (tmp_path / MODEL_FILE).touch()
+    os.truncate(tmp_path / MODEL_FILE, 1 << 30)
+    manifest = replace(MANIFEST, files=dict.fromkeys((MODEL_FILE, *STAGE_FILES), DIGEST))
 
     said = subprocess.run(
         [sys.executable, "-c", WITH_LITTLE_MEMORY, str(tmp_path), manifest.to_json()],
