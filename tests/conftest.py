@@ -55,7 +55,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     query 12, key 8, value 6, output 10 wide; 4 heads of 4, values of 3, 2 key and value heads.
     Version 2 is not causal, version 10 is causal from the lower right; their weights are the same.
     """
-    from attention_export import export_layer, fresh_layer
+    from attention_export import export, fresh_layer
 
     directory = tmp_path_factory.mktemp("models")
     layer = fresh_layer(
@@ -69,7 +69,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         head_dim=4,
         value_head_dim=3,
     )
-    exported = export_layer(
+    exported = export(
         layer.module, models=directory, name="layer", version="2", source=layer.source
     )
     newer = directory / "layer" / "10"

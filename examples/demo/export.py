@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from attention_export.layer_export import export_layer
+from attention_export.layer_export import export
 from attention_export.module import MultiHeadAttention
 
 from .character_model import HEAD_DIM, HEADS, WIDTH
@@ -28,9 +28,7 @@ def main(command_line: Sequence[str] | None = None) -> None:
     layer.load_state_dict(load_file(arguments.weights / "attention.safetensors"))
     record = json.loads((arguments.weights / "training.json").read_text())
     source = {"family": "character model", "trained_on": record["corpus"]}
-    report = export_layer(
-        layer, models=arguments.models, name="demo", source=source, overwrite=True
-    )
+    report = export(layer, models=arguments.models, name="demo", source=source, overwrite=True)
     print(f"{report.directory}: {report.bytes / 1e6:.1f} MB, verified; parity {report.parity}")
 
 

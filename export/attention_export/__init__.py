@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attention_export.errors import (
+        DamagedModelError,
         ExportError,
         InvalidNameError,
         ModelExistsError,
         SourceError,
         VerificationError,
     )
-    from attention_export.layer_export import ExportReport, export_layer
+    from attention_export.layer_export import ExportReport, export
     from attention_export.module import MultiHeadAttention
     from attention_export.sources.fresh import fresh_layer
     from attention_export.sources.huggingface import HuggingFaceModel
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from attention_export.sources.torch_state_dict import read_torch_layer
 
 __all__ = [
+    "DamagedModelError",
     "ExportError",
     "ExportReport",
     "HuggingFaceModel",
@@ -30,7 +32,7 @@ __all__ = [
     "SourceError",
     "SourceLayer",
     "VerificationError",
-    "export_layer",
+    "export",
     "fresh_layer",
     "read_torch_layer",
 ]
@@ -40,7 +42,7 @@ _MODULES = {
     "HuggingFaceModel": "sources.huggingface",
     "MultiHeadAttention": "module",
     "SourceLayer": "sources.layer",
-    "export_layer": "layer_export",
+    "export": "layer_export",
     "fresh_layer": "sources.fresh",
     "read_torch_layer": "sources.torch_state_dict",
 }

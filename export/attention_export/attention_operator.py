@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeAlias
+
 import torch
 from torch import Tensor
 
@@ -9,6 +12,10 @@ from attention_export.to_onnx import OPSET
 
 __all__ = ["attention_operator", "attention_operator_with_weights"]
 
+# What torch takes for the attributes of an operator.
+Attribute: TypeAlias = (
+    "int | float | str | bool | Sequence[int] | Sequence[float] | Sequence[str] | Sequence[bool]"
+)
 _WEIGHTS = 3  # qk_matmul_output_mode: the product after softmax
 
 
@@ -38,14 +45,26 @@ def attention_operator(
 
 
 def attention_operator_with_weights(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, scale: float
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    *,
+    scale: float,
+    softcap: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Returns the head outputs and the weights [batch, heads, query_len, kv_len]."""
+    """Returns the head outputs and the weights [batch, heads, query_len, kv_len].
+
+    ``softcap`` bounds the scores before the mask; 0 for none.
+    """
+    attributes: dict[str, Attribute] = {"scale": scale, "qk_matmul_output_mode": _WEIGHTS}
+    if softcap:
+        attributes["softcap"] = softcap
     # The second and third results are a key-value cache, unused.
     head_outputs, _, _, weights = torch.onnx.ops.symbolic_multi_out(
         "Attention",
         _inputs(query, key, value, mask),
-        {"scale": scale, "qk_matmul_output_mode": _WEIGHTS},
+        attributes,
         dtypes=[query.dtype] * 4,
         shapes=[
             (*query.shape[:3], value.shape[3]),

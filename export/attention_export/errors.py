@@ -1,6 +1,7 @@
 """Errors of the exporter.
 
 ExportError
+├── DamagedModelError      a model directory that is not as it was exported
 ├── InvalidNameError       a model name or version that no server would serve
 ├── ModelExistsError       the version is there already
 ├── SourceError            weights that cannot be read as attention layers
@@ -10,6 +11,7 @@ ExportError
 from __future__ import annotations
 
 __all__ = [
+    "DamagedModelError",
     "ExportError",
     "InvalidNameError",
     "ModelExistsError",
@@ -20,6 +22,10 @@ __all__ = [
 
 class ExportError(Exception):
     """A layer that could not be exported; nothing was written. The message says what to do."""
+
+
+class DamagedModelError(ExportError):
+    """A model directory with a file that is missing, or is not the one that was exported."""
 
 
 class InvalidNameError(ExportError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from attention_export.errors import ExportError
 
@@ -17,7 +18,9 @@ def check_size(layer: nn.Module) -> None:
     Raises:
         ExportError: They do not.
     """
-    size = sum(4 * parameter.numel() for parameter in layer.parameters())
+    # A module that is not known may hold tables as buffers. A parameter may still be without size.
+    tensors = (x for x in (*layer.parameters(), *layer.buffers()) if not is_lazy(x))
+    size = sum(x.numel() * (4 if x.is_floating_point() else x.element_size()) for x in tensors)
     if size > _LARGEST_WEIGHTS:
         raise ExportError(
             f"the weights take {size / 2**30:.1f} GiB; a model holds less than 2 GiB, since it "

@@ -39,6 +39,7 @@ class OnnxSession:
             )
         except Exception as error:  # ONNX Runtime's exceptions have no base of their own
             raise VerificationError(f"ONNX Runtime does not load {name}: {error}") from error
+        self.inputs = tuple(i.name for i in self._session.get_inputs())
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:

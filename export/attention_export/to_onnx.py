@@ -14,6 +14,7 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
 
 from attention_export.errors import ExportError
+from attention_export.torch_failure import why
 
 __all__ = ["OPSET", "TensorSpec", "to_onnx"]
 
@@ -22,7 +23,12 @@ OPSET = 23
 
 # What torch says of its own inner workings; nobody who exports could act on it.
 _KNOWN_WARNING = r"`isinstance\(treespec, LeafSpec\)` is deprecated"
-_KNOWN_LOGGER = "torch.onnx._internal.exporter._registration"  # "torchvision is not installed"
+_KNOWN_LOGGERS = (
+    "torch.onnx._internal.exporter._registration",  # "torchvision is not installed"
+    "onnxscript.optimizer._constant_folding",  # "Skipping constant folding"
+    "torch.export._trace",  # what the error says that follows
+    "torch.fx.experimental.symbolic_shapes",
+)
 
 
 class TensorSpec(NamedTuple):
@@ -64,8 +70,8 @@ def to_onnx(
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
-        first_line = str(error).strip().partition("\n")[0]
-        raise ExportError(f"torch does not export the graph: {first_line}") from error
+        reason = why(error, {name: spec.shape for name, spec in inputs.items()})
+        raise ExportError(f"torch does not export the graph: {reason}") from error
     assert program is not None  # only the exporter before this one, dynamo=False, gives none
     model = program.model
     _strip(model)
@@ -107,12 +113,13 @@ def _declare(values: Iterable[ir.Value], specs: Mapping[str, TensorSpec]) -> Non
 
 @contextmanager
 def _without_known_noise() -> Iterator[None]:
-    logger = logging.getLogger(_KNOWN_LOGGER)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    levels = {logger: logger.level for logger in map(logging.getLogger, _KNOWN_LOGGERS)}
+    for logger in levels:
+        logger.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", _KNOWN_WARNING, FutureWarning)
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in levels.items():
+            logger.setLevel(level)

@@ -4,99 +4,122 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_export.attention_graphs import attention_graph
 from attention_export.errors import VerificationError
-from attention_export.float64_layer import Float64Layer
-from attention_export.module import MultiHeadAttention
 from attention_export.onnx_session import Arrays, OnnxSession
 from attention_export.verification_cases import Case, cases
-from attention_service.manifest import MODEL_FILE, STAGE_FILES
+from attention_service.manifest import MODEL_FILE, POSITION_BIAS_FILE, STAGE_FILES, Manifest
+from attention_service.reference import attention
 
-__all__ = ["TOLERANCE", "verify"]
+__all__ = ["TOLERANCE", "Reference", "input_spread", "verify"]
 
 TOLERANCE = 1e-5
 """Largest error of a tensor, relative to its largest magnitude."""
 
-_ATTENTION = "fast_weights.onnx"
 _PROJECT_QUERY, _PROJECT_KEY_VALUE, _COMBINE = STAGE_FILES
 # Float32 resolves a score to 6e-8 of its size, which becomes the relative error of a weight: at
 # scores of 100, rounding alone comes near the tolerance and would hide faults of the graph.
 _LARGEST_SCORE = 20.0
 
 
-def verify(layer: MultiHeadAttention, graphs: Mapping[str, bytes]) -> dict[str, float]:
+class Reference(Protocol):
+    """Computes in float64 what a layer should."""
+
+    def run(self, case: Case) -> Mapping[str, NDArray[np.float64]]:
+        """Returns every tensor of the layer by its name in the graphs.
+
+        Of a layer that comes in stages also its scores, before softcap, bias and mask.
+        """
+        ...
+
+
+def verify(
+    manifest: Manifest, graphs: Mapping[str, bytes], reference: Reference
+) -> dict[str, float]:
     """Returns the largest error of each tensor, relative to its largest magnitude.
 
-    The whole layer, and its stages with attention between them, run in ONNX Runtime over sizes and
-    masks of every kind and are compared with float64. What is exactly 0 there, the weight on a
+    The whole layer, and its stages with attention in float64 between them, run in ONNX Runtime over
+    sizes, masks and positions of every kind. What is exactly 0 in the reference, the weight on a
     masked key say, must be exactly 0.
 
     Args:
-        layer: A float32 layer on the CPU.
-        graphs: Serialized ONNX models by file name, as ``layer_graph`` gives them.
+        manifest: Says what the layer is, and how large its inputs shall be.
+        graphs: Serialized ONNX models by file name, all that the manifest lists.
+        reference: What is right.
 
     Raises:
         VerificationError: An error over ``TOLERANCE``, or a graph that ONNX Runtime does not run.
     """
-    graphs = {**graphs, _ATTENTION: attention_graph(_ATTENTION)}
-    sessions = {name: OnnxSession(name, graph) for name, graph in graphs.items()}
-    reference = Float64Layer(layer)
+    sessions = {name: OnnxSession(name, graphs[name]) for name in manifest.files}
     worst: dict[str, tuple[float, Case]] = {}
     magnitudes: dict[str, float] = {}
-    for case in cases(layer, spread=_spread(layer, reference)):
-        expected = reference.run(case.query, case.key, case.value, case.attend_mask)
-        for name, actual in {**_whole(sessions, case), **_staged(sessions, layer, case)}.items():
+    for case in cases(manifest, spread=manifest.spread):
+        expected = reference.run(case)
+        actual = sessions[MODEL_FILE].run(_inputs(sessions[MODEL_FILE], case))
+        if manifest.staged:
+            actual |= _staged(sessions, manifest, case)
+        for name, tensor in actual.items():
             right = expected[name.removeprefix("staged_")]
-            error = _error(actual, right)
+            error = _error(tensor, right)
             if name not in worst or error > worst[name][0]:
                 worst[name] = error, case
             magnitudes[name] = max(magnitudes.get(name, 0.0), float(np.abs(right).max()))
     return {name: _relative(name, *worst[name], magnitudes[name]) for name in worst}
 
 
-def _spread(layer: MultiHeadAttention, reference: Float64Layer) -> float:
-    """Returns the largest standard deviation of inputs, at most 1, that keeps scores in bounds."""
-    probe = max(cases(layer, spread=1.0), key=lambda case: case.attend_mask.size)
-    scores = reference.run(probe.query, probe.key, probe.value, probe.attend_mask)["scores"]
-    largest = float(np.abs(scores).max())
+def input_spread(manifest: Manifest, reference: Reference) -> float:
+    """Returns the largest standard deviation of inputs, at most 1, that keeps scores in bounds.
+
+    Args:
+        manifest: Says what the layer is, one that comes in stages.
+        reference: What is right.
+    """
+    probe = max(cases(manifest, spread=1.0), key=lambda case: case.attend_mask.size)
+    largest = float(np.abs(reference.run(probe)["scores"]).max())
     return math.sqrt(_LARGEST_SCORE / largest) if largest > _LARGEST_SCORE else 1.0
 
 
-def _whole(sessions: Mapping[str, OnnxSession], case: Case) -> Arrays:
-    return sessions[MODEL_FILE].run(
-        {
-            "query": case.query,
-            "key": case.key,
-            "value": case.value,
-            "attend_mask": case.attend_mask,
-        }
+def _staged(sessions: Mapping[str, OnnxSession], manifest: Manifest, case: Case) -> Arrays:
+    """Returns what the stages give, and what attention gives between them."""
+    query = sessions[_PROJECT_QUERY].run(_inputs(sessions[_PROJECT_QUERY], case))
+    key_value = sessions[_PROJECT_KEY_VALUE].run(_inputs(sessions[_PROJECT_KEY_VALUE], case))
+    defaults = manifest.defaults
+    bias: Arrays = {}
+    if manifest.positions == "relative_bias":
+        bias = sessions[POSITION_BIAS_FILE].run(
+            {
+                "query_positions": case.query_positions,
+                "key_positions": case.key_positions,
+                "heads": np.arange(defaults.num_heads),
+            }
+        )
+    computed = attention(
+        query["query_heads"],
+        key_value["key_heads"],
+        key_value["value_heads"],
+        scale=defaults.scale,
+        softcap=defaults.softcap,
+        attn_bias=bias.get("position_bias"),
+        allowed=case.attend_mask,
     )
-
-
-def _staged(sessions: Mapping[str, OnnxSession], layer: MultiHeadAttention, case: Case) -> Arrays:
-    query = sessions[_PROJECT_QUERY].run({"query": case.query})
-    key_value = sessions[_PROJECT_KEY_VALUE].run({"key": case.key, "value": case.value})
-    attention = sessions[_ATTENTION].run(
-        {
-            "query": query["query_heads"],
-            "key": key_value["key_heads"],
-            "value": key_value["value_heads"],
-            "scale": np.array(layer.scale, np.float32),
-            "attn_bias": np.where(case.attend_mask, 0.0, -np.inf).astype(np.float32),
-        }
-    )
-    combined = sessions[_COMBINE].run({"head_outputs": attention["head_outputs"]})
+    combined = sessions[_COMBINE].run({"head_outputs": computed.head_outputs.astype(np.float32)})
     return {
         **query,
         **key_value,
-        "head_outputs": attention["head_outputs"],
-        "staged_weights": attention["weights"],
+        **bias,
+        "head_outputs": computed.head_outputs,
+        "staged_weights": computed.weights,
         "staged_output": combined["output"],
     }
+
+
+def _inputs(session: OnnxSession, case: Case) -> Arrays:
+    tensors = vars(case)
+    return {name: tensors[name] for name in session.inputs if name in tensors}
 
 
 def _error(actual: NDArray[np.generic], right: NDArray[np.float64]) -> float:

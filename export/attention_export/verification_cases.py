@@ -1,4 +1,4 @@
-"""Inputs, sizes and masks with which an exported layer is run before anyone else runs it."""
+"""What an exported layer is run with before anyone else runs it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_export.module import MultiHeadAttention
+from attention_service.manifest import Manifest
 from attention_service.reference import may_attend
 
 __all__ = ["Case", "cases"]
 
 BoolArray = NDArray[np.bool_]
 Float32Array = NDArray[np.float32]
+Int32Array = NDArray[np.int32]
 _MaskKind = Literal["none", "padding", "causal", "arbitrary pairs", "rows without keys"]
 
+_LARGEST_POSITION = 4096
 # batch, query_len, kv_len; the last is longer than the blocks in which kernels work.
 _SELF_ATTENTION = ((1, 1, 1), (3, 6, 6), (1, 70, 70))
 _CROSS_ATTENTION = ((1, 1, 1), (2, 1, 7), (1, 5, 1), (3, 4, 9), (2, 9, 4), (1, 33, 70))
@@ -36,7 +38,12 @@ class Case:
     value: Float32Array
     """[batch, kv_len, value_dim]; in self-attention the query."""
     attend_mask: BoolArray
-    """[batch or 1, heads or 1, query_len, kv_len], true where a query may attend."""
+    """[batch or 1, heads or 1, query_len, kv_len], true where a query may attend; of a layer that
+    comes whole [batch, 1, query_len, kv_len]."""
+    query_positions: Int32Array
+    """[batch, query_len]."""
+    key_positions: Int32Array
+    """[batch, kv_len]; in self-attention those of the query."""
 
     def __str__(self) -> str:
         batch, query_len, _ = self.query.shape
@@ -44,14 +51,16 @@ class Case:
         return f"{self.description}, {sizes}"
 
 
-def cases(layer: MultiHeadAttention, *, spread: float) -> Iterator[Case]:
-    """Yields every size with every kind of mask, the same for the same layer.
+def cases(manifest: Manifest, *, spread: float) -> Iterator[Case]:
+    """Yields every size with every kind of mask and positions, the same for the same manifest.
 
     Args:
-        layer: Says which sizes the inputs have; self-attention comes only where they are equal.
+        manifest: Says which sizes the inputs have; self-attention comes only where they are equal.
         spread: Standard deviation of the inputs.
     """
     random = np.random.default_rng(0)
+    # Of their own, so that layers without positions have the same inputs as those with.
+    random_positions = np.random.default_rng(1)
 
     def normal(batch: int, length: int, dim: int) -> Float32Array:
         return (spread * random.standard_normal((batch, length, dim))).astype(np.float32)
@@ -60,20 +69,52 @@ def cases(layer: MultiHeadAttention, *, spread: float) -> Iterator[Case]:
         for kind in get_args(_MaskKind):
             yield Case(
                 f"cross-attention, mask: {kind}",
-                normal(batch, query_len, layer.query_dim),
-                normal(batch, kv_len, layer.key_dim),
-                normal(batch, kv_len, layer.value_dim),
-                _attend_mask(kind, batch, layer.num_heads, query_len, kv_len, random),
+                normal(batch, query_len, manifest.query_dim),
+                normal(batch, kv_len, manifest.key_dim),
+                normal(batch, kv_len, manifest.value_dim),
+                _attend_mask(kind, manifest, batch, query_len, kv_len, random),
+                _positions(batch, query_len, random_positions),
+                _positions(batch, kv_len, random_positions),
             )
-    if layer.query_dim == layer.key_dim == layer.value_dim:
+    if manifest.query_dim == manifest.key_dim == manifest.value_dim:
         for batch, query_len, kv_len in _SELF_ATTENTION:
             for kind in get_args(_MaskKind):
-                query = normal(batch, query_len, layer.query_dim)
-                mask = _attend_mask(kind, batch, layer.num_heads, query_len, kv_len, random)
-                yield Case(f"self-attention, mask: {kind}", query, query, query, mask)
+                query = normal(batch, query_len, manifest.query_dim)
+                mask = _attend_mask(kind, manifest, batch, query_len, kv_len, random)
+                positions = _positions(batch, query_len, random_positions)
+                yield Case(
+                    f"self-attention, mask: {kind}",
+                    query,
+                    query,
+                    query,
+                    mask,
+                    positions,
+                    positions,
+                )
+
+
+def _positions(batch: int, length: int, random: np.random.Generator) -> Int32Array:
+    """Returns positions that begin anywhere and go on one by one, as those of a sequence do."""
+    first = random.integers(0, _LARGEST_POSITION, size=(batch, 1))
+    return (first + np.arange(length)).astype(np.int32)
 
 
 def _attend_mask(
+    kind: _MaskKind,
+    manifest: Manifest,
+    batch: int,
+    query_len: int,
+    kv_len: int,
+    random: np.random.Generator,
+) -> BoolArray:
+    """Returns a mask; between them the kinds broadcast over batch and heads in every way."""
+    mask = _pairs(kind, batch, manifest.defaults.num_heads, query_len, kv_len, random)
+    if manifest.staged:
+        return mask
+    return np.ascontiguousarray(np.broadcast_to(mask[:, :1], (batch, 1, query_len, kv_len)))
+
+
+def _pairs(
     kind: _MaskKind,
     batch: int,
     heads: int,
@@ -81,7 +122,6 @@ def _attend_mask(
     kv_len: int,
     random: np.random.Generator,
 ) -> BoolArray:
-    """Returns a mask; between them the kinds broadcast over batch and heads in every way."""
     if kind == "none":
         return np.ones((1, 1, query_len, kv_len), dtype=bool)
     if kind == "padding":

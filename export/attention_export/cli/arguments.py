@@ -20,11 +20,15 @@ attention-server finds them."""
 _EXAMPLES = """\
 examples:
   attention-export huggingface ./all-MiniLM-L6-v2 --layers all --name minilm-l6
-      every layer of a BERT model: minilm-l6.0, minilm-l6.1, ...
+      every attention layer of a model of Hugging Face: minilm-l6.0, minilm-l6.1, ...
   attention-export torch mha.safetensors --num-heads 8 --name mine
       the state dict of a torch.nn.MultiheadAttention, saved with safetensors
   attention-export fresh --embed-dim 512 --num-heads 8 --seed 0 --name untrained
       untrained weights, to try things out
+  attention-export verify models
+      compares all of them with float64 once more
+  attention-export show models/mine
+      what the layer is, and the operators of its graphs
   attention-server --models models
       serves them
 """
@@ -33,12 +37,16 @@ _HUGGINGFACE = """\
 examples:
   attention-export huggingface ./all-MiniLM-L6-v2 --name minilm-l6
   attention-export huggingface ./all-MiniLM-L6-v2 --layers 0,2-4 --name minilm-l6 --model-version 2
+  attention-export huggingface ./t5-small --layers encoder,decoder.0-2.cross --name t5
+families that are read:
+  attention-export families
 """
 
 _TORCH = """\
 examples:
   attention-export torch mha.safetensors --num-heads 8 --name mine
   attention-export torch model.safetensors --prefix layers.0.self_attn --num-heads 8 --name mine
+  attention-export torch model.safetensors --all --num-heads 8 --name mine
 save a state dict from Python:
   safetensors.torch.save_file(module.state_dict(), "mha.safetensors")
 """
@@ -47,6 +55,32 @@ _FRESH = """\
 examples:
   attention-export fresh --embed-dim 512 --num-heads 8 --name untrained
   attention-export fresh --embed-dim 512 --num-heads 8 --num-kv-heads 2 --key-dim 300 --name grouped
+"""
+
+
+_VERIFY_DESCRIPTION = """\
+Checks that exported files are those of their manifests, runs them in ONNX Runtime as they
+were run when they were exported, and compares each tensor with the same graphs in float64.
+Exits with 1 where anything is off. Needs no PyTorch."""
+
+_VERIFY = """\
+examples:
+  attention-export verify models/mine/1
+      one version of a model
+  attention-export verify models
+      all versions of all models
+"""
+
+_SHOW_DESCRIPTION = """\
+Describes exported models: their source, widths, heads, masks and positions, and of each
+file the inputs, the outputs and the operators between them. Needs no PyTorch."""
+
+_SHOW = """\
+examples:
+  attention-export show models/mine/1
+reads as follows: what stands left of an arrow goes into what stands right of it
+  query → MatMul → Add → a
+  a, key → MatMul → scores
 """
 
 
@@ -62,6 +96,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     _add_huggingface(commands)
     _add_torch(commands)
     _add_fresh(commands)
+    _add_families(commands)
+    _add_verify(commands)
+    _add_show(commands)
     _add_graphs(commands)
     return parser.parse_args(argv)
 
@@ -70,7 +107,7 @@ _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _add_huggingface(commands: _Commands) -> None:
-    text = "layers of a model directory in Hugging Face format (BERT)"
+    text = "layers of a model directory in Hugging Face format"
     parser = _add_command(commands, "huggingface", text, _HUGGINGFACE)
     parser.add_argument(
         "directory",
@@ -83,8 +120,15 @@ def _add_huggingface(commands: _Commands) -> None:
         type=LayerSelection,
         default=LayerSelection("all"),
         metavar="LAYERS",
-        help="all, or numbers and ranges from 0 on: 3, 0,2,5, 0-3 (default: all); "
-        "layer 3 is served as NAME.3",
+        help="all, or numbers and ranges from 0 on: 3, 0,2,5, 0-3; of models with several stacks "
+        "encoder, encoder.0-3, decoder.0.self, decoder.all.cross (default: all); layer 3 is served "
+        "as NAME.3, decoder.0.self as NAME.decoder.0.self",
+    )
+    _add_size(
+        parser,
+        "--context-length",
+        "tokens that sequences may have, for positions that depend on it: dynamic, longrope "
+        "(default: the model's original length)",
     )
     _add_destination(parser)
 
@@ -101,6 +145,12 @@ def _add_torch(commands: _Commands) -> None:
         default="",
         metavar="PREFIX",
         help="what stands before the names of the module's tensors",
+    )
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="every such module of the state dict, or of the one that PREFIX names, each served as "
+        "NAME with its own prefix: NAME.layers.0.self_attn",
     )
     _add_destination(parser)
 
@@ -130,6 +180,37 @@ def _add_graphs(commands: _Commands) -> None:
     text = "the attention graphs that the server shares between all models"
     parser = commands.add_parser("graphs", help=text, description=f"Exports {text}.")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
+
+
+def _add_families(commands: _Commands) -> None:
+    text = "the families of Hugging Face models that are read, and what each brings"
+    commands.add_parser("families", help=text, description=f"Lists {text}.")
+
+
+def _add_verify(commands: _Commands) -> None:
+    text = "compares exported models with float64 once more; needs no PyTorch"
+    _add_reader(commands, "verify", text, _VERIFY_DESCRIPTION, _VERIFY)
+
+
+def _add_show(commands: _Commands) -> None:
+    text = "describes exported models and draws their graphs; needs no PyTorch"
+    _add_reader(commands, "show", text, _SHOW_DESCRIPTION, _SHOW)
+
+
+def _add_reader(commands: _Commands, name: str, text: str, description: str, examples: str) -> None:
+    parser = commands.add_parser(
+        name,
+        help=text,
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "directory",
+        metavar="DIR",
+        type=Path,
+        help="holds manifest.json; or a model's directory, or that of all models",
+    )
 
 
 def _add_command(

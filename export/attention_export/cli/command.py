@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 
 from attention_export.cli.arguments import parse
+from attention_export.cli.printable import printable
 from attention_export.errors import ExportError
 
 __all__ = ["main"]
 
-_NEEDED = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "safetensors", "rich")
+_TO_EXPORT = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "safetensors", "rich")
+_TO_LOOK = ("onnx", "onnxruntime", "rich")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,27 +29,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: With 2 for a command line that makes no sense, with 0 after --help.
     """
     arguments = parse(argv)
-    missing = [name for name in _NEEDED if find_spec(name) is None]
+    run = _COMMANDS[arguments.command]
+    # A machine that serves has no torch, and needs none to look at what it serves.
+    looks = arguments.command in {"verify", "show"}
+    missing = [name for name in (_TO_LOOK if looks else _TO_EXPORT) if find_spec(name) is None]
     if missing:
-        names = ", ".join(missing)
-        return _fail(f"{names} not installed; run: pip install 'attention-service[export]'")
+        wanted = " ".join(missing) if looks else "'attention-service[export]'"
+        return _fail(f"{', '.join(missing)} not installed; run: pip install {wanted}")
     try:
-        (_write_graphs if arguments.command == "graphs" else _export)(arguments)
+        faults = run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, head say, has seen enough
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except ExportError as error:
-        return _fail(str(error))
+        faults = [str(error)]
     except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        faults = [f"{error.filename}: {error.strerror}" if error.filename else str(error)]
     except KeyboardInterrupt:
         print("attention-export: interrupted", file=sys.stderr)
         return 130
-    return 0
+    for fault in faults:
+        _fail(fault)
+    return 1 if faults else 0
 
 
-def _export(arguments: argparse.Namespace) -> None:
+def _export(arguments: argparse.Namespace) -> Sequence[str]:
     from attention_export.cli.jobs import jobs
     from attention_export.cli.progress import progress
     from attention_export.cli.summary import print_summary
-    from attention_export.layer_export import STEPS, export_layer
+    from attention_export.layer_export import STEPS, export
 
     work = jobs(arguments)
     reports = []
@@ -55,12 +70,13 @@ def _export(arguments: argparse.Namespace) -> None:
                 reporter.step("reading")
                 layer = job.read()
                 reports.append(
-                    export_layer(
+                    export(
                         layer.module,
                         models=arguments.out,
                         name=job.name,
                         version=arguments.model_version,
                         causal=arguments.causal or layer.causal,
+                        window=layer.window,
                         source=layer.source,
                         overwrite=arguments.overwrite,
                         on_step=reporter.step,
@@ -69,9 +85,10 @@ def _export(arguments: argparse.Namespace) -> None:
     finally:
         if reports:  # those before one that failed are written, too
             print_summary(reports)
+    return ()
 
 
-def _write_graphs(arguments: argparse.Namespace) -> None:
+def _write_graphs(arguments: argparse.Namespace) -> Sequence[str]:
     from attention_export.attention_graphs import FILE_NAMES, attention_graph
     from attention_export.cli.progress import progress
     from attention_export.cli.summary import print_files
@@ -86,8 +103,52 @@ def _write_graphs(arguments: argparse.Namespace) -> None:
             (arguments.out / name).write_bytes(graph)
             sizes[name] = len(graph)
     print_files(sizes)
+    return ()
+
+
+def _verify(arguments: argparse.Namespace) -> Sequence[str]:
+    from attention_export.cli.check import check_models
+
+    return check_models(arguments.directory)
+
+
+def _show(arguments: argparse.Namespace) -> Sequence[str]:
+    from attention_export.cli.description import describe
+    from attention_export.cli.every_model import faults_of
+    from attention_export.exported_model import find_models, read_model
+
+    shown: list[Path] = []
+
+    def show(place: Path) -> None:
+        text = "\n".join(describe(read_model(place)))
+        print(f"\n{text}" if shown else text)
+        shown.append(place)
+
+    return faults_of(find_models(arguments.directory), show)
+
+
+def _families(arguments: argparse.Namespace) -> Sequence[str]:
+    from attention_export.cli.table import print_table
+    from attention_export.sources.families import FAMILIES
+
+    rows = [(", ".join(family.model_types), family.brings) for family in FAMILIES]
+    columns = ("model_type", "what its attention brings")
+    print_table(columns, rows, texts=columns, wrapped=columns[1])
+    return ()
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], Sequence[str]]] = {
+    "huggingface": _export,
+    "torch": _export,
+    "fresh": _export,
+    "graphs": _write_graphs,
+    "families": _families,
+    "verify": _verify,
+    "show": _show,
+}
 
 
 def _fail(message: str) -> int:
-    print(f"attention-export: error: {message}", file=sys.stderr)
+    line = printable(" ".join(message.split()))  # names in a file are anyone's
+    print(f"attention-export: error: {line}", file=sys.stderr)
     return 1

@@ -11,7 +11,7 @@ from attention_export.model_directory import check_destination
 from attention_export.sources.fresh import fresh_layer
 from attention_export.sources.huggingface import HuggingFaceModel
 from attention_export.sources.layer import SourceLayer
-from attention_export.sources.torch_state_dict import read_torch_layer
+from attention_export.sources.torch_state_dict import read_torch_layer, torch_layers
 
 __all__ = ["Job", "jobs"]
 
@@ -40,16 +40,20 @@ def jobs(arguments: argparse.Namespace) -> list[Job]:
 
 
 def _huggingface(arguments: argparse.Namespace) -> list[Job]:
-    model = HuggingFaceModel(arguments.directory)
-    layers = arguments.layers.of(model.layer_count)
+    model = HuggingFaceModel(arguments.directory, context_length=arguments.context_length)
+    layers = arguments.layers.of(model.layers)
+    for layer in layers:  # all of them before the first is written
+        model.check(layer)
     return [Job(f"{arguments.name}.{layer}", partial(model.layer, layer)) for layer in layers]
 
 
 def _torch(arguments: argparse.Namespace) -> list[Job]:
-    read = partial(
-        read_torch_layer, arguments.state_dict, arguments.num_heads, prefix=arguments.prefix
-    )
-    return [Job(arguments.name, read)]
+    read = partial(read_torch_layer, arguments.state_dict, arguments.num_heads)
+    if not arguments.all:
+        return [Job(arguments.name, partial(read, prefix=arguments.prefix))]
+    prefixes = torch_layers(arguments.state_dict, prefix=arguments.prefix)
+    names = [f"{arguments.name}.{prefix}".rstrip(".") for prefix in prefixes]
+    return [Job(names[i], partial(read, prefix=prefix)) for i, prefix in enumerate(prefixes)]
 
 
 def _fresh(arguments: argparse.Namespace) -> list[Job]:

@@ -10,6 +10,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from attention_export.cli.printable import printable
+
 __all__ = ["Reporter", "progress"]
 
 
@@ -31,30 +33,34 @@ def progress(layers: int, steps: int) -> Iterator[Reporter]:
 
     Args:
         layers: How many will begin.
-        steps: Steps of each.
+        steps: Steps of each, at most.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _Lines(layers)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True) as bar:
-        yield _Bar(bar, bar.add_task("", total=layers * steps))
+        yield _Bar(bar, bar.add_task("", total=layers * steps), steps)
 
 
 class _Bar:
-    def __init__(self, bar: Progress, task: TaskID) -> None:
+    def __init__(self, bar: Progress, task: TaskID, steps: int) -> None:
         self._bar = bar
         self._task = task
+        self._steps = steps
+        self._layers_begun = 0
         self._name = ""
-        self._begun = 0
+        self._done = 0
 
     def layer(self, name: str) -> None:
-        self._name = name
+        self._name = printable(name)
+        self._done = self._layers_begun * self._steps
+        self._layers_begun += 1
 
     def step(self, text: str) -> None:
-        self._bar.update(self._task, description=f"{self._name}: {text}", completed=self._begun)
-        self._begun += 1
+        self._bar.update(self._task, description=f"{self._name}: {text}", completed=self._done)
+        self._done += 1
 
 
 class _Lines:
@@ -64,7 +70,7 @@ class _Lines:
 
     def layer(self, name: str) -> None:
         self._begun += 1
-        print(f"[{self._begun}/{self._layers}] {name}", file=sys.stderr, flush=True)
+        print(f"[{self._begun}/{self._layers}] {printable(name)}", file=sys.stderr, flush=True)
 
     def step(self, text: str) -> None:
         pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ __all__ = ["PICKLE_SUFFIXES", "Checkpoint"]
 PICKLE_SUFFIXES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_STORED_FLOATS = ("F32", "F16", "BF16", "F64")  # as a file's header has them
+_LFS_POINTER = b"version https://git-lfs"
 
 
 class Checkpoint:
@@ -64,6 +66,19 @@ class Checkpoint:
             raise SourceError(f"tensor {name} is {shape}, where a matrix is right")
         return shape[0], shape[1]
 
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Checks the tensors of these names by their files' headers alone.
+
+        Raises:
+            SourceError: A tensor that is missing, has another shape or another type.
+        """
+        for name, shape in shapes.items():
+            with self._file(name) as file:
+                header = file.get_slice(name)
+            _check_shape(name, header.get_shape(), shape)
+            if header.get_dtype() not in _STORED_FLOATS:
+                raise _not_float(name, header.get_dtype())
+
     def read(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
         """Returns the tensors of these names, as they are stored.
 
@@ -76,15 +91,9 @@ class Checkpoint:
     def _tensor(self, name: str, shape: tuple[int, ...]) -> Tensor:
         with self._file(name) as file:
             tensor: Tensor = file.get_tensor(name)
-        if tuple(tensor.shape) != shape:
-            raise SourceError(
-                f"tensor {name} is {list(tensor.shape)}, where {list(shape)} is right"
-            )
+        _check_shape(name, tensor.shape, shape)
         if tensor.dtype not in _FLOATS:
-            raise SourceError(
-                f"tensor {name} holds {str(tensor.dtype).removeprefix('torch.')}, where float16, "
-                "bfloat16, float32 or float64 is right"
-            )
+            raise _not_float(name, str(tensor.dtype).removeprefix("torch."))
         if not bool(tensor.isfinite().all()):
             raise SourceError(f"tensor {name} is not finite")
         return tensor
@@ -100,10 +109,30 @@ class Checkpoint:
             yield file
 
 
+def _check_shape(name: str, shape: Sequence[int], right: Sequence[int]) -> None:
+    if tuple(shape) != tuple(right):
+        raise SourceError(f"tensor {name} is {list(shape)}, where {list(right)} is right")
+
+
+def _not_float(name: str, dtype: str) -> SourceError:
+    return SourceError(
+        f"tensor {name} holds {dtype}, where float16, bfloat16, float32 or float64 is right"
+    )
+
+
 @contextmanager
 def _open(path: Path) -> Iterator[Any]:
+    if not path.is_file():
+        raise SourceError(f"{path} cannot be read as safetensors: no such file")
     try:
         with safe_open(path, framework="pt") as file:
             yield file
     except (OSError, SafetensorError) as error:
+        if _is_lfs_pointer(path):
+            raise SourceError(f"{path} is a Git LFS pointer; run: git lfs pull") from None
         raise SourceError(f"{path} cannot be read as safetensors: {error}") from error
+
+
+def _is_lfs_pointer(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_LFS_POINTER)) == _LFS_POINTER

@@ -17,5 +17,12 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     for name, tensor in sorted(tensors.items()):
         header = f"{name}\n{str(tensor.dtype).removeprefix('torch.')}\n{list(tensor.shape)}\n"
         sha256.update(header.encode())
-        sha256.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        sha256.update(_bits(tensor))
     return sha256.hexdigest()
+
+
+def _bits(tensor: Tensor) -> bytes:
+    flat = (
+        tensor.detach().cpu().contiguous().reshape(-1)
+    )  # a single number has no dimension to view
+    return flat.view(torch.uint8).numpy().tobytes()

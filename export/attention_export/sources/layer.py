@@ -23,6 +23,8 @@ class SourceLayer:
     """Family, layer and digest, for the manifest."""
     causal: Causal = "none"
     """Causality that the layer was trained with."""
+    window: tuple[int | None, int | None] = (None, None)
+    """Keys before and after its place that a query saw in training; None for no limit."""
 
 
 def load_weights(module: MultiHeadAttention, weights: Mapping[str, Tensor]) -> None:

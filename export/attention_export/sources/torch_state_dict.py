@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from pathlib import Path
 
-from torch import Tensor
-
 from attention_export.errors import SourceError
-from attention_export.module import MultiHeadAttention
 from attention_export.sources.checkpoint import Checkpoint
-from attention_export.sources.digest import digest
-from attention_export.sources.layer import SourceLayer, load_weights
+from attention_export.sources.layer import SourceLayer
+from attention_export.sources.torch_layer import (
+    BIAS,
+    OUT,
+    OUT_BIAS,
+    SEPARATE,
+    STACKED,
+    torch_layer,
+)
 
-__all__ = ["read_torch_layer"]
-
-_STACKED = "in_proj_weight"  # W_Q, W_K and W_V, one below the other
-_QUERY, _KEY, _VALUE = ("q_proj_weight", "k_proj_weight", "v_proj_weight")  # of different widths
-_STACKED_BIAS = "in_proj_bias"
-_OUT = "out_proj.weight"
-_OUT_BIAS = "out_proj.bias"
+__all__ = ["read_torch_layer", "torch_layers"]
 
 
 def read_torch_layer(path: Path, num_heads: int, *, prefix: str = "") -> SourceLayer:
@@ -27,7 +25,8 @@ def read_torch_layer(path: Path, num_heads: int, *, prefix: str = "") -> SourceL
 
     Args:
         path: The file.
-        num_heads: Heads of the module, of which its state dict says nothing.
+        num_heads: Heads of the module, of which its state dict says nothing. Nor does it say
+            whether the module adds a key of zeros (``add_zero_attn``), which is not supported.
         prefix: What stands before the names of the module's tensors, "encoder.self_attn" say.
 
     Raises:
@@ -36,7 +35,7 @@ def read_torch_layer(path: Path, num_heads: int, *, prefix: str = "") -> SourceL
     """
     checkpoint = Checkpoint.open(path)
     prefix = f"{prefix.rstrip('.')}." if prefix else ""
-    if not {prefix + _STACKED, prefix + _QUERY} & set(checkpoint.names()):
+    if not {prefix + STACKED, prefix + SEPARATE[0]} & set(checkpoint.names()):
         raise SourceError(_absent(prefix, checkpoint))
     if prefix + "bias_k" in checkpoint or prefix + "bias_v" in checkpoint:
         raise SourceError(
@@ -45,59 +44,61 @@ def read_torch_layer(path: Path, num_heads: int, *, prefix: str = "") -> SourceL
         )
     shapes = _shapes(prefix, checkpoint)
     stored = checkpoint.read({prefix + name: shape for name, shape in shapes.items()})
-    weights = _weights({name: stored[prefix + name] for name in shapes})
-    try:
-        module = MultiHeadAttention(
-            weights["w_q.weight"].shape[1],
-            num_heads,
-            key_dim=weights["w_k.weight"].shape[1],
-            value_dim=weights["w_v.weight"].shape[1],
-            bias=any(name.endswith("bias") for name in weights),
-        )
-    except ValueError as error:
-        raise SourceError(str(error)) from None
-    load_weights(module, weights)
-    source = {"family": "torch.nn.MultiheadAttention", "layer": prefix.rstrip(".")}
-    return SourceLayer(module, {**source, "digest": digest(stored)})
+    tensors = {name: stored[prefix + name] for name in shapes}
+    return torch_layer(tensors, num_heads, layer=prefix.rstrip("."))
+
+
+def torch_layers(path: Path, *, prefix: str = "") -> list[str]:
+    """Returns the prefix of every torch.nn.MultiheadAttention whose tensors a file holds.
+
+    Args:
+        path: The file, safetensors.
+        prefix: Name of a module; only what it holds, or is, counts.
+
+    Raises:
+        SourceError: No safetensors file, or none in it.
+    """
+    checkpoint = Checkpoint.open(path)
+    prefix = prefix.rstrip(".")
+    found = [p for p in _prefixes(checkpoint) if not prefix or f"{p}.".startswith(f"{prefix}.")]
+    if not found:
+        raise SourceError(_absent(prefix, checkpoint))
+    return found
+
+
+def _prefixes(checkpoint: Checkpoint) -> list[str]:
+    found = {
+        name.removesuffix(last).rstrip(".")
+        for name in checkpoint.names()
+        for last in (STACKED, SEPARATE[0])
+        if name == last or name.endswith(f".{last}")
+    }
+    return sorted(found, key=_by_number)
+
+
+def _by_number(prefix: str) -> list[str | int]:
+    """Returns a key by which layers.10 comes after layers.9."""
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split("([0-9]+)", prefix))]
 
 
 def _shapes(prefix: str, checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
     """Returns the shape that each tensor of the module must have."""
-    embed_dim, _ = checkpoint.matrix_shape(prefix + _OUT)
-    shapes: dict[str, tuple[int, ...]] = {_OUT: (embed_dim, embed_dim)}
-    if prefix + _STACKED in checkpoint:
-        shapes[_STACKED] = (3 * embed_dim, embed_dim)
+    embed_dim, _ = checkpoint.matrix_shape(prefix + OUT)
+    shapes: dict[str, tuple[int, ...]] = {OUT: (embed_dim, embed_dim)}
+    if prefix + STACKED in checkpoint:
+        shapes[STACKED] = (3 * embed_dim, embed_dim)
     else:
-        shapes[_QUERY] = (embed_dim, embed_dim)
-        for name in (_KEY, _VALUE):
+        query, *others = SEPARATE
+        shapes[query] = (embed_dim, embed_dim)
+        for name in others:
             _, width = checkpoint.matrix_shape(prefix + name)
             shapes[name] = (embed_dim, width)
-    biases = {_STACKED_BIAS: (3 * embed_dim,), _OUT_BIAS: (embed_dim,)}
+    biases = {BIAS: (3 * embed_dim,), OUT_BIAS: (embed_dim,)}
     return shapes | {name: biases[name] for name in biases if prefix + name in checkpoint}
 
 
-def _weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the tensors by the names that they have in ``MultiHeadAttention``."""
-    if _STACKED in tensors:
-        w_q, w_k, w_v = tensors[_STACKED].chunk(3)
-    else:
-        w_q, w_k, w_v = (tensors[name] for name in (_QUERY, _KEY, _VALUE))
-    weights = {"w_q.weight": w_q, "w_k.weight": w_k, "w_v.weight": w_v, "w_o.weight": tensors[_OUT]}
-    if _STACKED_BIAS in tensors:
-        b_q, b_k, b_v = tensors[_STACKED_BIAS].chunk(3)
-        weights.update({"w_q.bias": b_q, "w_k.bias": b_k, "w_v.bias": b_v})
-    if _OUT_BIAS in tensors:
-        weights["w_o.bias"] = tensors[_OUT_BIAS]
-    return weights
-
-
 def _absent(prefix: str, checkpoint: Checkpoint) -> str:
-    elsewhere = sorted(
-        name.removesuffix(last).rstrip(".") or "no prefix"
-        for name in checkpoint.names()
-        for last in (_STACKED, _QUERY)
-        if name.endswith(last)
-    )
+    elsewhere = [found or "no prefix" for found in _prefixes(checkpoint)]
     found = f"; there is one under: {', '.join(elsewhere[:8])}" if elsewhere else ""
     where = f" under {prefix.rstrip('.')}" if prefix else " without a prefix"
     return f"there is no torch.nn.MultiheadAttention{where}{found}"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,19 @@ from numpy.typing import NDArray
 
 from attention_export import MultiHeadAttention, fresh_layer
 from attention_export.cli import main
-from attention_service.manifest import MODEL_FILE, STAGE_FILES
+from attention_export.float64_layer import Float64Layer
+from attention_export.layer_export import export, manifest_of
+from attention_export.model_directory import write_model_directory
+from attention_export.sources.digest import digest
+from attention_export.stages import file_names, layer_graph
+from attention_export.verification import verify
+from attention_service.manifest import FILE_NAME, MODEL_FILE, STAGE_FILES
+
+from .layers import BIASED, LAYERS, ROTATED, CosineAttention
 
 Arrays = dict[str, NDArray[Any]]
 RunGraph = Callable[[bytes, Mapping[str, Any]], Arrays]
+ExportedLayer = Callable[[str], tuple[MultiHeadAttention, dict[str, bytes]]]
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +92,42 @@ def model_directory(
 def graphs(model_directory: Path) -> dict[str, bytes]:
     """The graphs of ``layer`` by file name."""
     return {name: (model_directory / name).read_bytes() for name in (MODEL_FILE, *STAGE_FILES)}
+
+
+@pytest.fixture(scope="session")
+def exported_layer() -> ExportedLayer:
+    """Gives one of ``LAYERS`` and its graphs by file name, exported once."""
+
+    @cache
+    def exported(name: str) -> tuple[MultiHeadAttention, dict[str, bytes]]:
+        layer = LAYERS[name]()
+        return layer, {file: layer_graph(layer, file) for file in file_names(layer)}
+
+    return exported
+
+
+@pytest.fixture(scope="session")
+def every_kind(
+    model_directory: Path, exported_layer: ExportedLayer, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A directory of models, one of every kind of layer."""
+    models = tmp_path_factory.mktemp("every-kind")
+    shutil.copytree(model_directory, models / "grouped" / "1")
+    for name, kind in {"rotated": ROTATED, "biased": BIASED}.items():
+        layer, graphs = exported_layer(kind)
+        manifest = manifest_of(
+            layer,
+            graphs,
+            name=name,
+            causal="lower_right",
+            window=(3, None),
+            source={"digest": digest(layer.state_dict())},
+        )
+        manifest = replace(manifest, parity=verify(manifest, graphs, Float64Layer(layer)))
+        files = {**graphs, FILE_NAME: manifest.to_json().encode()}
+        write_model_directory(models / name / "1", files)
+    export(CosineAttention(8), models=models, name="whole", query_dim=8)
+    return models
 
 
 @pytest.fixture(scope="session")

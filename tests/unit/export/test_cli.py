@@ -129,7 +129,7 @@ def test_existing_version_needs_overwrite(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["huggingface", "nowhere", "--name", "x"], "cannot be read: No such file"),
+        (["huggingface", "nowhere", "--name", "x"], "no such directory; download the model first"),
         (["huggingface", str(MINILM), "--name", "x/y"], "'x/y.0' is no model name"),
         (["huggingface", str(MINILM), "--name", "x", "--layers", "0-6"], "there is no layer 6"),
         (["torch", "nowhere.safetensors", "--num-heads", "2", "--name", "x"], "cannot be read"),
@@ -169,6 +169,17 @@ def test_missing_packages_are_named_with_the_line_to_type(
     assert capsys.readouterr().err == (
         "attention-export: error: torch, onnxscript not installed; "
         "run: pip install 'attention-service[export]'\n"
+    )
+
+
+def test_looking_at_models_asks_for_less(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("attention_export.cli.command.find_spec", lambda name: None)
+    assert main(["verify", "models"]) == 1
+    assert capsys.readouterr().err == (
+        "attention-export: error: onnx, onnxruntime, rich not installed; "
+        "run: pip install onnx onnxruntime rich\n"
     )
 
 

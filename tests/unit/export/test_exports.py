@@ -7,6 +7,7 @@ import attention_export
 
 def test_public_names() -> None:
     assert dir(attention_export) == [
+        "DamagedModelError",
         "ExportError",
         "ExportReport",
         "HuggingFaceModel",
@@ -16,7 +17,7 @@ def test_public_names() -> None:
         "SourceError",
         "SourceLayer",
         "VerificationError",
-        "export_layer",
+        "export",
         "fresh_layer",
         "read_torch_layer",
     ]

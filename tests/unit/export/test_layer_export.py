@@ -12,7 +12,7 @@ from attention_export import (
     ExportError,
     MultiHeadAttention,
     VerificationError,
-    export_layer,
+    export,
     layer_export,
 )
 from attention_service.manifest import MODEL_FILE, STAGE_FILES, Manifest
@@ -73,7 +73,7 @@ def test_manifest_holds_an_error_for_every_tensor(model_directory: Path) -> None
 @pytest.mark.usefixtures("exporter_of_graphs")
 def test_report_says_what_was_written(tmp_path: Path, layer: MultiHeadAttention) -> None:
     steps: list[str] = []
-    report = export_layer(
+    report = export(
         layer, models=tmp_path, name="mine", version="3", causal="upper_left", on_step=steps.append
     )
     assert report.directory == tmp_path / "mine" / "3"
@@ -81,16 +81,17 @@ def test_report_says_what_was_written(tmp_path: Path, layer: MultiHeadAttention)
     assert report.parity == report.manifest.parity
     assert report.manifest.defaults.causal == "upper_left"
     assert report.seconds > 0
-    assert len(steps) == layer_export.STEPS
+    assert steps[-2:] == ["verifying", "writing"]
+    assert len(steps) == len(report.files) + 1 <= layer_export.STEPS
 
 
 @pytest.mark.usefixtures("exporter_of_graphs")
 def test_digest_is_added_to_the_source(tmp_path: Path, layer: MultiHeadAttention) -> None:
-    report = export_layer(layer, models=tmp_path, name="mine", source={"family": "mine"})
+    report = export(layer, models=tmp_path, name="mine", source={"family": "mine"})
     assert list(report.manifest.source) == ["family", "digest"]
     assert len(report.manifest.source["digest"]) == 64
     own = {"family": "mine", "digest": "known"}
-    report = export_layer(layer, models=tmp_path, name="mine", source=own, overwrite=True)
+    report = export(layer, models=tmp_path, name="mine", source=own, overwrite=True)
     assert report.manifest.source == own
 
 
@@ -99,7 +100,7 @@ def test_source_that_no_server_would_take_is_refused_and_nothing_written(
     tmp_path: Path, layer: MultiHeadAttention
 ) -> None:
     with pytest.raises(ExportError, match="source must be an object of strings, 4096 bytes"):
-        export_layer(layer, models=tmp_path, name="mine", source={"text": "x" * 5000})
+        export(layer, models=tmp_path, name="mine", source={"text": "x" * 5000})
 
     assert list(tmp_path.iterdir()) == []
 
@@ -107,7 +108,7 @@ def test_source_that_no_server_would_take_is_refused_and_nothing_written(
 @pytest.mark.usefixtures("exporter_of_graphs")
 def test_module_is_left_as_it_is(tmp_path: Path, layer: MultiHeadAttention) -> None:
     layer.train()
-    export_layer(layer, models=tmp_path, name="mine")
+    export(layer, models=tmp_path, name="mine")
     assert layer.training
     assert all(parameter.requires_grad for parameter in layer.parameters())
 
@@ -118,7 +119,7 @@ def test_wrong_graph_leaves_nothing_behind(
     wrong = graphs | {"project_query.onnx": graphs["combine.onnx"]}
     monkeypatch.setattr(layer_export, "layer_graph", lambda layer, name: wrong[name])
     with pytest.raises(VerificationError):
-        export_layer(layer, models=tmp_path / "models", name="mine")
+        export(layer, models=tmp_path / "models", name="mine")
     assert not any(tmp_path.iterdir())
 
 
@@ -127,17 +128,11 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     with torch.no_grad():
         layer.w_v.weight[0, 0] = 1e200  # finite in float64 only
     with pytest.raises(ExportError, match=r"w_v\.weight is not finite in float32"):
-        export_layer(layer, models=tmp_path, name="mine")
+        export(layer, models=tmp_path, name="mine")
 
 
 def test_layer_too_large_for_one_file_is_refused(tmp_path: Path) -> None:
     with torch.device("meta"):
         layer = MultiHeadAttention(20_000, 8)
     with pytest.raises(ExportError, match=r"the weights take 6\.0 GiB"):
-        export_layer(layer, models=tmp_path, name="mine")
-
-
-def test_other_modules_are_refused(tmp_path: Path) -> None:
-    module: Any = torch.nn.MultiheadAttention(8, 2)
-    with pytest.raises(ExportError, match="read_torch_layer"):
-        export_layer(module, models=tmp_path, name="mine")
+        export(layer, models=tmp_path, name="mine")

@@ -11,7 +11,7 @@ from attention_export import MultiHeadAttention
 from attention_export.float64_layer import Float64Layer
 from attention_service.manifest import MODEL_FILE
 
-from .conftest import RunGraph
+from .conftest import Arrays, RunGraph
 
 INTERFACES = {
     "model.onnx": (
@@ -82,14 +82,14 @@ def test_whole_layer_takes_every_size_and_mask(
         return random.standard_normal((batch, length, dim)).astype(np.float32)
 
     shape = (batch if mask_batch == "batch" else 1, 6 if mask_heads == "heads" else 1)
-    inputs = {
+    inputs: Arrays = {
         "query": normal(query_len, 24),
         "key": normal(kv_len, 10),
         "value": normal(kv_len, 12),
         "attend_mask": random.random((*shape, query_len, kv_len)) < 0.5,
     }
     actual = run_graph(graphs[MODEL_FILE], inputs)
-    expected = Float64Layer(layer).run(**inputs)
+    expected = Float64Layer(layer).compute(**inputs)
     for name in ("output", "weights"):
         assert actual[name].shape == expected[name].shape
         np.testing.assert_allclose(actual[name], expected[name], rtol=0, atol=2e-6)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -9,9 +10,13 @@ import pytest
 from onnx import ModelProto, numpy_helper
 
 from attention_export import MultiHeadAttention, VerificationError
-from attention_export.verification import TOLERANCE, verify
+from attention_export.float64_layer import Float64Layer
+from attention_export.layer_export import manifest_of
+from attention_export.verification import TOLERANCE, input_spread, verify
 from attention_export.verification_cases import cases
+from attention_service.manifest import MODEL_FILE, STAGE_FILES
 
+GRAPHS = dict.fromkeys((MODEL_FILE, *STAGE_FILES), b"")
 Change = Callable[[ModelProto], None]
 
 
@@ -19,6 +24,12 @@ def changed(graph: bytes, change: Change) -> bytes:
     model = onnx.load_from_string(graph)
     change(model)
     return model.SerializeToString()
+
+
+def verified(layer: MultiHeadAttention, graphs: dict[str, bytes]) -> dict[str, float]:
+    manifest, reference = manifest_of(layer, graphs, name="layer"), Float64Layer(layer)
+    manifest = replace(manifest, spread=input_spread(manifest, reference))
+    return verify(manifest, graphs, reference)
 
 
 def nudge_one_weight(model: ModelProto) -> None:
@@ -67,29 +78,29 @@ def test_wrong_graph_is_caught(
     name: str, change: Change, message: str, layer: MultiHeadAttention, graphs: dict[str, bytes]
 ) -> None:
     with pytest.raises(VerificationError, match=message):
-        verify(layer, {**graphs, name: changed(graphs[name], change)})
+        verified(layer, {**graphs, name: changed(graphs[name], change)})
 
 
 def test_graph_that_does_not_load_is_caught(
     layer: MultiHeadAttention, graphs: dict[str, bytes]
 ) -> None:
     with pytest.raises(VerificationError, match=r"ONNX Runtime does not load combine\.onnx"):
-        verify(layer, {**graphs, "combine.onnx": b"nothing"})
+        verified(layer, {**graphs, "combine.onnx": b"nothing"})
 
 
 def test_other_scale_is_caught(layer: MultiHeadAttention, graphs: dict[str, bytes]) -> None:
     other = copy.deepcopy(layer)
     other.scale *= 1.01
     with pytest.raises(VerificationError, match="off float64"):
-        verify(other, graphs)
+        verified(other, graphs)
 
 
 def test_right_graphs_pass(layer: MultiHeadAttention, graphs: dict[str, bytes]) -> None:
-    assert max(verify(layer, graphs).values()) <= TOLERANCE / 3
+    assert max(verified(layer, graphs).values()) <= TOLERANCE / 3
 
 
 def test_cases_cover_sizes_masks_and_both_kinds_of_attention() -> None:
-    found = list(cases(MultiHeadAttention(8, 2), spread=1.0))
+    found = list(cases(manifest_of(MultiHeadAttention(8, 2), GRAPHS, name="layer"), spread=1.0))
     sizes = {(*case.query.shape[:2], case.key.shape[1]) for case in found}
     assert (1, 1, 1) in sizes
     assert any(query_len > kv_len for _, query_len, kv_len in sizes)
@@ -101,7 +112,8 @@ def test_cases_cover_sizes_masks_and_both_kinds_of_attention() -> None:
 
 
 def test_self_attention_is_left_out_where_widths_differ(layer: MultiHeadAttention) -> None:
-    assert not any(case.query is case.key for case in cases(layer, spread=1.0))
+    manifest = manifest_of(layer, GRAPHS, name="layer")
+    assert not any(case.query is case.key for case in cases(manifest, spread=1.0))
 
 
 def test_layer_with_large_scores_passes(
@@ -115,4 +127,4 @@ def test_layer_with_large_scores_passes(
         next(a for a in attention.attribute if a.name == "scale").f = other.scale
 
     model = changed(graphs["model.onnx"], rescale)
-    assert max(verify(other, {**graphs, "model.onnx": model}).values()) <= TOLERANCE
+    assert max(verified(other, {**graphs, "model.onnx": model}).values()) <= TOLERANCE

@@ -2,66 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
+
 from attention_export.errors import SourceError
 from attention_export.module import MultiHeadAttention
-from attention_export.sources.checkpoint import Checkpoint
 from attention_export.sources.config import Config
-from attention_export.sources.digest import digest
-from attention_export.sources.layer import SourceLayer, load_weights
+from attention_export.sources.families.causality import causality
+from attention_export.sources.families.family import LayerPlan, linears
 
-__all__ = ["Bert"]
+__all__ = ["Bert", "check_positions"]
 
 _PROJECTIONS = {
-    "w_q": "attention.self.query",
-    "w_k": "attention.self.key",
-    "w_v": "attention.self.value",
-    "w_o": "attention.output.dense",
+    "w_q": "self.query",
+    "w_k": "self.key",
+    "w_v": "self.value",
+    "w_o": "output.dense",
 }
-# A model with a head on top, BertForMaskedLM say, holds the encoder under its own name.
-_PREFIXES = ("", "bert.")
 
 
 class Bert:
-    """Self-attention of each layer; LayerNorm and the residual connection stand outside of it."""
+    """Self-attention of each layer; LayerNorm and the residual connection stand outside of it.
 
-    def layer_count(self, config: Config) -> int:
-        """Returns the number of attention layers."""
-        return config.size("num_hidden_layers")
+    A decoder is causal, and one that reads an encoder has cross-attention too: "3.cross".
+    """
 
-    def layer(self, config: Config, checkpoint: Checkpoint, index: int) -> SourceLayer:
-        """Returns one layer, ``index`` in 0 .. layer_count - 1.
+    model_types: tuple[str, ...] = ("bert",)
+    brings = "encoder; causality and cross-attention where it decodes"
+    prefixes: tuple[str, ...] = ("", "bert.")
 
-        Raises:
-            SourceError: Tensors that are missing or misshapen, or relative positions.
-        """
-        positions = config.text("position_embedding_type", "absolute")
-        if positions != "absolute":
-            raise SourceError(
-                f"config.json: position_embedding_type {positions!r} adds to the scores, which is "
-                "not supported; 'absolute' is"
+    def layers(self, config: Config) -> Mapping[str, LayerPlan]:
+        """Returns the layers by name, in order."""
+        check_positions(config)
+        build = partial(MultiHeadAttention, *config.shared("hidden_size", "num_attention_heads"))
+        causal = causality(config) if config.flag("is_decoder", False) else "none"
+        cross = config.flag("add_cross_attention", False)
+        plans = {}
+        for i in range(config.layer_count("num_hidden_layers")):
+            plan = partial(LayerPlan, build=build, beside=("output.LayerNorm.",))
+            place = f"encoder.layer.{i}.attention."
+            plans[str(i)] = plan(
+                place=place,
+                tensors=linears(place, _PROJECTIONS),
+                causal=causal,
             )
-        try:
-            module = MultiHeadAttention(
-                config.size("hidden_size"), config.size("num_attention_heads")
-            )
-        except ValueError as error:
-            raise SourceError(f"config.json: {error}") from None
+            if cross:
+                place = f"encoder.layer.{i}.crossattention."
+                plans[f"{i}.cross"] = plan(place=place, tensors=linears(place, _PROJECTIONS))
+        return plans
 
-        place = f"encoder.layer.{index}."
-        prefix = next(
-            (p for p in _PREFIXES if p + place + "attention.self.query.weight" in checkpoint), ""
-        )
-        names = {
-            f"{ours}.{part}": f"{prefix}{place}{theirs}.{part}"
-            for ours, theirs in _PROJECTIONS.items()
-            for part in ("weight", "bias")
-        }
-        stored = checkpoint.read(
-            {names[ours]: tuple(p.shape) for ours, p in module.named_parameters()}
-        )
-        load_weights(module, {ours: stored[theirs] for ours, theirs in names.items()})
-        return SourceLayer(
-            module,
-            {"family": "bert", "layer": str(index), "digest": digest(stored)},
-            causal="lower_right" if config.flag("is_decoder", False) else "none",
+
+def check_positions(config: Config) -> None:
+    """Refuses BERT's older ways to give attention a sense of distance.
+
+    Raises:
+        SourceError: Positions that are not added before the first layer.
+    """
+    positions = config.text("position_embedding_type", "absolute")
+    if positions != "absolute":
+        raise SourceError(
+            f"config.json: position_embedding_type {positions!r} adds to the scores, which is "
+            "not supported; 'absolute' is"
         )
