@@ -100,7 +100,7 @@ def with_external_data() -> bytes:
     ("graph", "error", "message"),
     [
         (b"nothing", DamagedModelError, "project_query.onnx is no ONNX model"),
-        (with_external_data(), DamagedModelError, "keeps weights in another file"),
+        (with_external_data(), DamagedModelError, "refers to other files for its weights"),
         (serialized(OTHER_OUTPUT), VerificationError, "gives x, where query_heads is right"),
         (serialized(OTHER_INPUT), VerificationError, "takes tokens, which no layer is given"),
         (serialized(OTHER_WIDTH), VerificationError, "do not compute project_query.onnx"),

@@ -34,16 +34,16 @@ def long() -> ModelProto:
 @pytest.mark.parametrize(
     ("refused", "message"),
     [
-        (branching(), r"decides or repeats while it runs \(If\), which no server takes"),
+        (branching(), r"^no server takes the graph: it has loops or branches; .* \(If\)$"),
         (
             model(helper.make_node("RandomNormalLike", ["x"], ["y"])),
-            r"draws random numbers \(RandomNormalLike\)",
+            r"draws random numbers; .* \(RandomNormalLike\)$",
         ),
         (
             model(helper.make_node("Gelu", ["x"], ["y"], domain="com.microsoft")),
-            r"operators outside ONNX's own \(Gelu\)",
+            r"operators outside the ONNX standard \(Gelu\)$",
         ),
-        (long(), "has 1001 operators, where servers take at most 1000$"),
+        (long(), "it has more than 1000 operators$"),
     ],
 )
 def test_graph_that_servers_refuse_is_refused(refused: ModelProto, message: str) -> None:
@@ -57,7 +57,7 @@ def test_graph_that_servers_refuse_is_refused(refused: ModelProto, message: str)
 def test_what_the_server_refuses_for_its_harm_is_refused(harm: str) -> None:
     refused = good()
     HARMFUL[harm][0](refused)
-    with pytest.raises(ExportError, match=r"which no server takes|servers take at most"):
+    with pytest.raises(ExportError, match=r"^no server takes the graph: it "):
         check_servable(refused.SerializeToString())
 
 

@@ -162,11 +162,17 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "loop": (
         edit_graph(loop),
-        "combine.onnx: the graph decides or repeats while it runs (Loop), which no server takes",
+        (
+            "combine.onnx: no server takes the graph: it has loops or branches; "
+            "a graph that is served is flat (Loop)"
+        ),
     ),
     "weights elsewhere": (
         edit_graph(kept_elsewhere),
-        "combine.onnx: the graph keeps weights in another file, which no server takes",
+        (
+            "combine.onnx: no server takes the graph: it refers to other files for its weights "
+            "(external data)"
+        ),
     ),
     "value from nowhere": (
         edit_graph(

@@ -206,7 +206,7 @@ HARMFUL: Mapping[str, tuple[Change, str]] = {
     "a million numbers in an attribute": (many_numbers, SIZE),
     "a name of 20 MB": (lambda model: setattr(model.graph, "name", "n" * 20_000_000), SIZE),
     "a weight's name of 5 MB": (weight(name="n" * (5 << 20)), SIZE),
-    "a field from the future": (unknown_field, "has fields that this server's onnx package"),
+    "a field from the future": (unknown_field, "has fields that the onnx package here"),
 }
 """By what it holds: what is done to a good file, and what is said of it."""
 
