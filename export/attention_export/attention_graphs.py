@@ -2,7 +2,8 @@
 
 No size is fixed in them, the number of heads included, and what changes with a request (the
 factor on the dot products, masks, the softcap) is an input. ``fast`` is ONNX's own Attention
-operator; ``full`` is written out step by step, so that every step can be an output.
+operator; ``flash`` is ONNX Runtime's; ``full`` is written out step by step, so that every step can
+be an output.
 """
 
 from __future__ import annotations
@@ -53,6 +54,37 @@ class _FastWithWeights(nn.Module):
         attn_bias: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         return attention_operator_with_weights(query * scale, key, value, attn_bias, scale=1.0)
+
+
+class _Flash(nn.Module):
+    """ONNX Runtime's own operator, whose scores without a mask never leave the cache of a core.
+
+    See FlashAttention, Dao et al. 2022. With masks it is wrong for rows that see nothing.
+
+    Its number of heads is a constant of the graph: here it is 1, and every head is a sequence. The
+    query heads that share a key and value head stand one below the other, for without a mask the
+    rows of a sequence know nothing of each other.
+    """
+
+    def forward(
+        self,
+        query: Tensor,  # [batch, heads, query_len, head_dim]
+        key: Tensor,  # [batch, kv_heads, kv_len, head_dim]
+        value: Tensor,  # [batch, kv_heads, kv_len, value_head_dim]
+        scale: Tensor,
+    ) -> Tensor:
+        batch, heads, query_len, head_dim = query.shape
+        _, kv_heads, _, value_head_dim = value.shape
+        grouped = (query * scale).reshape(batch * kv_heads, -1, head_dim)
+        attended = torch.onnx.ops.symbolic(
+            "com.microsoft::MultiHeadAttention",
+            (grouped, key.flatten(0, 1), value.flatten(0, 1)),
+            {"num_heads": 1, "scale": 1.0},
+            dtype=query.dtype,
+            shape=(*grouped.shape[:2], value_head_dim),
+            version=1,
+        )
+        return attended.reshape(batch, heads, query_len, value_head_dim)
 
 
 class _Full(nn.Module):
@@ -119,6 +151,7 @@ _GRAPHS: Mapping[str, tuple[type[nn.Module], dict[str, TensorSpec], dict[str, Te
     "fast_weights.onnx": (_FastWithWeights, _BIASED, _FAST_WITH_WEIGHTS),
     "fast_unmasked.onnx": (_Fast, {}, _FAST),
     "fast_unmasked_weights.onnx": (_FastWithWeights, {}, _FAST_WITH_WEIGHTS),
+    "flash_unmasked.onnx": (_Flash, {}, _FAST),
     "full.onnx": (_Full, _BIASED_BY_ANY, _FULL),
     "full_softcap.onnx": (_Full, {**_BIASED_BY_ANY, "softcap": _SCALAR}, _FULL),
 }
@@ -129,9 +162,9 @@ FILE_NAMES = tuple(_GRAPHS)
 def attention_graph(file_name: str) -> bytes:
     """Returns one of ``FILE_NAMES`` as a serialized ONNX model.
 
-    ``fast*``: query, key, value, scale and, unless unmasked, attn_bias -> head_outputs and, with
-    weights, weights. ``full*``: query, key, value, scale, attn_bias and, with softcap, softcap ->
-    scores, weights, head_outputs, log_sum_exp. In ``full*`` the bias broadcasts in every
+    ``fast*``, ``flash*``: query, key, value, scale and, unless unmasked, attn_bias -> head_outputs
+    and, with weights, weights. ``full*``: query, key, value, scale, attn_bias and, with softcap,
+    softcap -> scores, weights, head_outputs, log_sum_exp. In ``full*`` the bias broadcasts in every
     dimension, in ``fast*`` over batch and heads. Rows whose bias is -inf throughout have weights
     and head outputs 0 and log_sum_exp -inf.
     """

@@ -96,12 +96,10 @@ class ShuttingDown(RequestError):
 
 
 class DeadlinePassed(RequestError):
-    """The time that the caller gave is over."""
+    """The time that the caller gave, or has, is over."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            Reason.DEADLINE_EXCEEDED, "the deadline passed before the answer was computed"
-        )
+    def __init__(self, message: str = "the deadline passed before the answer was computed") -> None:
+        super().__init__(Reason.DEADLINE_EXCEEDED, message)
 
 
 class Abandoned(RequestError):

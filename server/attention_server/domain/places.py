@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attention_server.domain.model import AttentionSettings
+from attention_server.domain.model import NO_WINDOW, AttentionSettings
 from attention_server.domain.request import AttendRequest, Int64Array, Mask
 
 __all__ = ["Sight", "places", "sees_every_key", "sight"]
@@ -49,6 +49,8 @@ def sight(request: AttendRequest, queries: Int64Array, batch: slice = _ALL) -> S
 
 def sees_every_key(request: AttendRequest) -> bool:
     """Returns whether length, causality and window leave every key to every query."""
+    if request.settings.causal == "none" and request.settings.window == NO_WINDOW:
+        return bool(request.mask.kv_lengths.min() >= request.kv_len)
     # Later queries see further: the last one tells where sight begins, the first where it ends.
     seen = sight(request, np.array([0, request.query_len - 1]))
     return bool((seen.first <= 0).all() and (seen.end >= request.kv_len).all())

@@ -19,6 +19,7 @@ __all__ = [
     "Float32Array",
     "Int32Array",
     "Int64Array",
+    "Manner",
     "Mask",
     "Outputs",
     "Rows",
@@ -122,6 +123,15 @@ class Task(NamedTuple):
     request: AttendRequest
     checkpoint: Callable[[], None]
     """Raises DeadlinePassed or Abandoned once the answer is not wanted any more."""
+
+
+class Manner(NamedTuple):
+    """How tasks are computed."""
+
+    together: bool = False
+    """As one padded batch: they share a batch key. Else one after the other."""
+    every_core: bool = True
+    """With all threads that a run may have. Else with one, for others run beside it."""
 
 
 @dataclass(frozen=True)

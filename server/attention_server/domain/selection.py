@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import reduce
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -12,15 +14,78 @@ from attention_server.domain.request import (
     AttendRequest,
     BoolArray,
     Float32Array,
+    Outputs,
     Rows,
     WeightRows,
 )
 
-__all__ = ["RowGatherer", "TopWeights", "WeightGatherer", "largest_weights"]
+__all__ = ["Needed", "RowGatherer", "TopWeights", "WeightGatherer", "largest_weights"]
+
+_Indices = NDArray[np.intp]
+
+
+class Needed(NamedTuple):
+    """The rows that an answer cannot do without: of these heads and queries, None for all."""
+
+    heads: _Indices | None
+    """Ascending, each once."""
+    queries: _Indices | None
+    """Ascending, each once."""
+
+    @classmethod
+    def by(cls, outputs: Outputs) -> Needed:
+        """Returns the rows that these outputs are made of."""
+        if outputs.output or outputs.head_outputs or outputs.log_sum_exp or outputs.projections:
+            return cls(None, None)
+        selections = [rows for rows in (outputs.weights, outputs.scores) if rows is not None]
+        return cls(
+            _union([rows.heads for rows in selections]),
+            _union([rows.query_indices for rows in selections]),
+        )
+
+    def alone(self, request: AttendRequest) -> AttendRequest:
+        """Returns a request without the queries that are not needed.
+
+        Its masks are those of all queries still.
+        """
+        if self.queries is None:
+            return request
+        positions = request.query_positions
+        outputs = request.outputs
+        return replace(
+            request,
+            query=request.query[:, self.queries],
+            query_positions=None if positions is None else positions[:, self.queries],
+            outputs=replace(
+                outputs,
+                weights=self._among(outputs.weights),
+                scores=self._among(outputs.scores),
+            ),
+        )
+
+    def _among(self, rows: _SomeRows | None) -> _SomeRows | None:
+        """Returns a selection with the place of each query among those needed."""
+        if rows is None or rows.query_indices is None or self.queries is None:
+            return rows
+        return replace(rows, query_indices=np.searchsorted(self.queries, rows.query_indices))
+
+
+_SomeRows = TypeVar("_SomeRows", bound=Rows)
+
+
+def _union(selections: list[_Indices | None]) -> _Indices | None:
+    """Returns all indices of some selections, None where any takes all."""
+    chosen = [indices for indices in selections if indices is not None]
+    if len(chosen) < len(selections):
+        return None
+    return reduce(np.union1d, chosen, np.empty(0, np.intp))
 
 
 class RowGatherer:
-    """Gathers selected rows [batch, selected heads, selected queries, row] from blocks of all."""
+    """Gathers selected rows [batch, selected heads, selected queries, row] from blocks of all.
+
+    Keys that no block holds have 0.
+    """
 
     def __init__(self, rows: Rows, request: AttendRequest) -> None:
         self._rows = rows
@@ -33,16 +98,16 @@ class RowGatherer:
         self._gathered: Float32Array | None = None
 
     def put(self, block: Block, values: Float32Array) -> None:
-        """Takes what is selected from a block's values [batch, heads, query_len, kv_len]."""
+        """Takes what is selected from a block's values [batch, heads, queries, keys]."""
         everything = self._rows.heads is None and self._rows.query_indices is None
         if everything and values.shape == self._shape:
             self._gathered = values  # the only block: no copy
             return
         if self._gathered is None:
-            self._gathered = np.empty(self._shape, np.float32)
+            self._gathered = np.zeros(self._shape, np.float32)
         to_heads, from_heads = _within(self._rows.heads, block.heads)
         to_queries, from_queries = _within(self._rows.query_indices, block.queries)
-        target = self._gathered[block.batch]
+        target = self._gathered[block.batch, ..., block.keys]
         target[_cross(to_heads, to_queries)] = values[_cross(from_heads, from_queries)]
 
     def result(self) -> Float32Array:
@@ -68,13 +133,13 @@ class WeightGatherer:
     """
 
     def __init__(self, rows: WeightRows, request: AttendRequest) -> None:
-        self._num_heads = request.settings.num_heads
+        self._kv_len = request.kv_len
         self._as_they_are: RowGatherer | None = None
         if not rows.average_heads and not rows.top_k:
             self._as_they_are = RowGatherer(rows, request)
             return
         # A head or query may be asked for many times over: it is reduced once, and repeated after.
-        self._heads = _Distinct.of(rows.heads, self._num_heads)
+        self._heads = _Distinct.of(rows.heads, request.settings.num_heads)
         self._queries = _Distinct.of(rows.query_indices, request.query_len)
         self._average, self._top_k = rows.average_heads, rows.top_k
         heads = 1 if rows.average_heads else len(self._heads.indices)
@@ -85,23 +150,26 @@ class WeightGatherer:
         self._head_sight: BoolArray | None = None
 
     def put(self, block: Block, weights: Float32Array, in_sight: BoolArray | None) -> None:
-        """Takes what is selected from a block's weights [batch, heads, query_len, kv_len].
+        """Takes what is selected from a block's weights [batch, heads, queries, keys].
 
-        ``in_sight`` broadcasts to the weights; None for all.
+        ``in_sight`` broadcasts to the weights; None for all of the block's keys.
         """
         if self._as_they_are is not None:
             self._as_they_are.put(block, weights)
             return
         to_heads, from_heads = _within(self._heads.indices, block.heads)
         to_queries, from_queries = _within(self._queries.indices, block.queries)
-        if not _size(to_queries):
+        if not (_size(to_heads) and _size(to_queries)):
             return
         selection = _cross(from_heads, from_queries)
         part = weights[selection]
         sight = None if in_sight is None else np.broadcast_to(in_sight, weights.shape)[selection]
+        if part.shape[-1] < self._kv_len:
+            seen = np.ones_like(part, np.bool_) if sight is None else sight
+            part, sight = (_widened(rows, block.keys, self._kv_len) for rows in (part, seen))
         if self._average:
             self._accumulate(part, sight, self._heads.counts[to_heads])
-            if block.heads.stop < self._num_heads:
+            if block.heads.stop <= self._heads.indices[-1]:
                 return
             part, sight = self._mean()
             to_heads = slice(0, 1)
@@ -184,6 +252,13 @@ def largest_weights(weights: Float32Array, in_sight: BoolArray | None, top_k: in
 
 
 _Axis = slice | NDArray[np.intp]
+
+
+def _widened(rows: NDArray[Any], keys: slice, kv_len: int) -> NDArray[Any]:
+    """Returns rows over some keys as rows over all, with 0 for the others."""
+    wide = np.zeros((*rows.shape[:-1], kv_len), rows.dtype)
+    wide[..., keys] = rows
+    return wide
 
 
 def _within(selected: NDArray[np.intp] | None, part: slice) -> tuple[_Axis, _Axis]:

@@ -21,7 +21,7 @@ from attention_server.domain.request import (
 from attention_server.engine.layers import Heads, Layer
 from attention_server.engine.model_unusable import ModelUnusable, check_shape
 
-__all__ = ["check_layer", "check_output", "check_sight", "first_requests"]
+__all__ = ["check_layer", "check_output", "check_same", "check_sight", "first_requests"]
 
 
 class _Sizes(NamedTuple):
@@ -114,6 +114,7 @@ def check_layer(model: Model, layer: Layer, request: AttendRequest) -> None:
         heads=slice(last, last + 1),
         kv_heads=slice(last // group, last // group + 1),
         queries=slice(0, request.query_len),
+        keys=slice(0, request.kv_len),
     )
     layer.position_bias(request, block)
 
@@ -127,6 +128,19 @@ def check_output(model: Model, request: AttendRequest, result: AttendResult) -> 
     assert result.output is not None, "an output is what requests ask for unless they say otherwise"
     expected = (request.batch, request.query_len, model.output_dim)
     check_shape("output", result.output.shape, expected)
+
+
+def check_same(one: AttendResult | None, other: AttendResult) -> None:
+    """Refuses an output that is not the same as another, or none.
+
+    Raises:
+        ModelUnusable: The two are further apart than rounding.
+    """
+    assert other.output is not None, "an output is what requests ask for unless they say otherwise"
+    if one is None or one.output is None or one.output.shape != other.output.shape:
+        raise ModelUnusable("it gives another output in one graph than in stages")
+    if np.abs(one.output - other.output).max() > _ROUNDING * np.abs(other.output).max():
+        raise ModelUnusable("it gives another output in one graph than in stages")
 
 
 def _check_heads(model: Model, request: AttendRequest, heads: Heads) -> None:

@@ -31,11 +31,15 @@ class Heads(NamedTuple):
 class Layer(Protocol):
     """One attention layer but for attention itself."""
 
+    @property
+    def biases_by_position(self) -> bool:
+        """Whether positions add to the scores."""
+
     def project(self, request: AttendRequest) -> Heads:
         """Returns the heads of the request's query, key and value."""
 
     def position_bias(self, request: AttendRequest, block: Block) -> Float32Array | None:
-        """Returns what positions add to a block's scores [batch or 1, heads, query_len, kv_len].
+        """Returns what positions add to a block's scores [batch or 1, heads, queries, keys].
 
         None for nothing.
 
@@ -64,6 +68,11 @@ class ProjectingLayer:
         self._combine = Session(runtime, files[_COMBINE])
         bias = files.get(POSITION_BIAS_FILE)
         self._position_bias = None if bias is None else Session(runtime, bias)
+
+    @property
+    def biases_by_position(self) -> bool:
+        """Whether positions add to the scores."""
+        return self._position_bias is not None
 
     def project(self, request: AttendRequest) -> Heads:
         """Returns the heads of the request's query, key and value."""
@@ -94,7 +103,7 @@ class ProjectingLayer:
         # Queries before the first key see nothing, so any bias will do for them; and of numbers
         # that are not negative no difference leaves 32 bits.
         queries = np.maximum(_of_batch(queries, block)[:, block.queries], 0)
-        queries, keys = _as_few(queries, _of_batch(keys, block))
+        queries, keys = _as_few(queries, _of_batch(keys, block)[:, block.keys])
         positions = {
             "query_positions": queries,
             "key_positions": keys,
@@ -127,6 +136,8 @@ class ProjectingLayer:
 
 class SdpaLayer:
     """Scaled dot-product attention alone: heads are cut from the tensors and joined again."""
+
+    biases_by_position = False
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from attention_server.domain.errors import InvalidRequest
+from attention_server.domain.magnitude import largest_at_most, largest_magnitude
 from attention_server.domain.request import BoolArray, Float32Array
 from attention_service.reasons import Reason
 
@@ -14,26 +15,31 @@ __all__ = [
     "check_finite",
     "check_scores",
     "largest_bias",
-    "largest_magnitude",
     "largest_position_bias",
     "largest_score",
     "may_overflow",
 ]
 
 _LARGEST = float(np.finfo(np.float32).max)
-
-
-def largest_magnitude(array: Float32Array) -> float:
-    """Returns max |x|; NaN or infinity if the array holds any."""
-    return max(float(array.max()), -float(array.min()))
+_AT_ONCE = 1 << 18  # numbers of a bias that are looked at together
 
 
 def largest_bias(bias: Float32Array | None) -> float:
-    """Returns the largest magnitude of the finite biases of a request; 0 for none."""
+    """Returns the largest magnitude of the finite biases [batch, heads, queries, keys]; 0 for none.
+
+    A bias may be larger than all that is computed with it: no copy is made.
+    """
     if bias is None:
         return 0.0
-    lowest = float(bias.min(initial=0.0, where=bias > -np.inf))
-    return max(float(bias.max(initial=0.0)), -lowest)
+    largest, rows = 0.0, max(1, _AT_ONCE // bias.shape[3])
+    for head in bias.reshape(-1, *bias.shape[2:]):
+        for start in range(0, len(head), rows):
+            part = head[start : start + rows]
+            lowest = float(part.min())
+            if lowest == -math.inf:
+                lowest = float(part.min(initial=0.0, where=part > -np.inf))
+            largest = max(largest, float(part.max()), -lowest)
+    return largest
 
 
 def largest_position_bias(bias: Float32Array) -> float:
@@ -51,7 +57,7 @@ def largest_position_bias(bias: Float32Array) -> float:
 def largest_score(query: Float32Array, key: Float32Array, scale: float) -> float:
     """Returns what the magnitude of no score, and of no sum within one, is beyond.
 
-    That is head_dim * max|q| * max|k|, which few scores come near.
+    That is head_dim * max|q| * max|k|, which few scores come near, or what that is not beyond.
 
     Args:
         query: Heads [batch, heads, query_len, head_dim].
@@ -61,11 +67,17 @@ def largest_score(query: Float32Array, key: Float32Array, scale: float) -> float
     Raises:
         InvalidRequest: SCORE_OVERFLOW, where the heads themselves or the scaled query do.
     """
-    scaled_query = largest_magnitude(query) * max(abs(scale), 1.0)
-    largest_key = largest_magnitude(key)
-    if not (scaled_query <= _LARGEST and largest_key <= _LARGEST):
+    is_finite, bound = False, math.inf
+    for largest in (largest_at_most, largest_magnitude):
+        scaled_query = largest(query) * max(abs(scale), 1.0)
+        largest_key = largest(key)
+        bound = int(query.shape[-1]) * scaled_query * largest_key
+        is_finite = scaled_query <= _LARGEST and largest_key <= _LARGEST
+        if is_finite and not may_overflow(bound):
+            break
+    if not is_finite:
         raise _score_overflow("the projected query or key overflows float32; scale the embeddings")
-    return int(query.shape[-1]) * scaled_query * largest_key
+    return bound
 
 
 def may_overflow(largest: float) -> bool:
@@ -101,7 +113,7 @@ def check_finite(array: Float32Array, what: str) -> None:
     Raises:
         InvalidRequest: VALUE_OVERFLOW.
     """
-    if not math.isfinite(largest_magnitude(array)):
+    if not math.isfinite(largest_at_most(array)):
         raise InvalidRequest.of(
             Reason.VALUE_OVERFLOW, "", f"{what} overflows float32; scale the embeddings"
         )

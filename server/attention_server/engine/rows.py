@@ -42,11 +42,9 @@ class RowsOfAnswer:
         self._weights = WeightGatherer(wanted.weights, request) if wanted.weights else None
         self._scores = RowGatherer(wanted.scores, request) if wanted.scores else None
         self._log_sum_exp = np.empty(rows, np.float32) if wanted.log_sum_exp else None
-        self.fully_masked_rows = 0
 
     def put(self, block: Block, mask: BlockMask, result: BlockResult) -> None:
         """Takes what a block gave."""
-        self.fully_masked_rows += mask.fully_masked_rows
         if self._weights is not None:
             self._weights.put(block, result["weights"].to_host(), mask.in_sight)
         if self._scores is not None:

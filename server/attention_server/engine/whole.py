@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from attention_server.domain.masks import Block, BlockMask, MaskBuilder
+from attention_server.domain.masks import Block, BlockMask, MaskBuilder, fully_masked_rows
 from attention_server.domain.model import Model
 from attention_server.domain.request import (
     AttendRequest,
@@ -55,7 +55,6 @@ class WholeLayer:
         masks = MaskBuilder(request)
         weights = None if wanted.weights is None else WeightGatherer(wanted.weights, request)
         output = np.empty((*request.query.shape[:2], self._model.output_dim), np.float32)
-        fully_masked_rows = 0
         for block in blocks_of_sequences(
             batch=request.batch,
             num_heads=request.settings.num_heads,
@@ -65,11 +64,10 @@ class WholeLayer:
         ):
             task.checkpoint()
             mask = masks.build(block)
-            fully_masked_rows += mask.fully_masked_rows
             self._put_block(request, block, mask, output, weights)
         gathered, key_indices = (None, None) if weights is None else weights.result()
         return AttendResult(
-            fully_masked_rows=fully_masked_rows,
+            fully_masked_rows=fully_masked_rows(request),
             execution=Execution(
                 provider=self._runtime.provider,
                 path=_PATH,

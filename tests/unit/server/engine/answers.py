@@ -12,16 +12,16 @@ def wanted() -> None:
     """Stands for the checkpoint of a caller who waits."""
 
 
-def answers_of(engine: Engine, *requests: AttendRequest) -> list[AttendResult | RequestError]:
+def answers_of(engine: Engine, *requests: AttendRequest) -> list[AttendResult | Exception]:
     return list(engine.run([Task(request, wanted) for request in requests]))
 
 
 def result_of(engine: Engine, request: AttendRequest) -> AttendResult:
     (answer,) = answers_of(engine, request)
-    if isinstance(answer, RequestError):
+    if isinstance(answer, Exception):
         raise answer
     return answer
 
 
-def reason_of(answer: AttendResult | RequestError) -> Reason | None:
+def reason_of(answer: AttendResult | Exception) -> Reason | None:
     return answer.reason if isinstance(answer, RequestError) else None

@@ -9,7 +9,7 @@ from attention_server.domain.request import Float32Array
 from attention_server.engine.engine import Engine
 from attention_server.engine.providers import Runtime, load_runtime
 from attention_service.reference import Projections
-from tests.unit.server.engine.stages import DIMS, MODEL, stages
+from tests.unit.server.engine.stages import DIMS, MODEL, mergeable, stages
 
 
 @pytest.fixture(scope="session")
@@ -39,4 +39,12 @@ def projections() -> Projections:
 def engine(runtime: Runtime, projections: Projections) -> Engine:
     engine = Engine(runtime)
     engine.load(MODEL, stages(projections))
+    return engine
+
+
+@pytest.fixture(scope="session")
+def merging_engine(runtime: Runtime, projections: Projections) -> Engine:
+    """An engine whose layer can be one graph: its stages are for the operators of attention."""
+    engine = Engine(runtime)
+    engine.load(MODEL, mergeable(stages(projections)))
     return engine

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+import onnx
 
 from attention_server.domain.model import AttentionSettings, Model, ModelKey
 from attention_server.domain.request import AttendRequest, Float32Array
@@ -29,6 +31,16 @@ MODEL = Model(
 def stages(projections: Projections) -> dict[str, bytes]:
     """Returns each stage of ``MODEL`` by its file name."""
     return node_by_node.stages(projections, heads=DIMS.heads, kv_heads=DIMS.kv_heads)
+
+
+def mergeable(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Returns the same stages for the operators that the graphs of attention are made for."""
+    changed: dict[str, bytes] = {}
+    for name, content in files.items():
+        model = onnx.load_model_from_string(content)
+        model.opset_import[0].version = 23
+        changed[name] = model.SerializeToString()
+    return changed
 
 
 def layer_request(

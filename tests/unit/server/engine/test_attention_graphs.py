@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from attention_server.engine.attention_graphs import AttentionGraphs
+from attention_server.engine.attention_graphs import FLASH, AttentionGraphs
 from attention_server.engine.providers import Runtime
 from attention_server.engine.session import DeviceTensor, Session
 from attention_service.reference import attention
@@ -38,9 +38,43 @@ def test_the_cheapest_graph_that_gives_what_is_wanted_is_taken(
 ) -> None:
     masked, weights, steps, softcap = wanted
 
-    chosen = graphs.choose(masked=masked, weights=weights, steps=steps, softcap=softcap)
+    chosen = graphs.choose(
+        masked=masked, weights=weights, steps=steps, softcap=softcap, queries=127, keys=4096
+    )
 
     assert chosen == name
+
+
+@pytest.mark.parametrize(
+    ("queries", "keys", "name"),
+    [
+        (512, 512, "flash_unmasked"),
+        (128, 2048, "flash_unmasked"),
+        (512, 511, "fast_unmasked"),
+        (127, 65_536, "fast_unmasked"),
+    ],
+)
+def test_flash_is_taken_from_so_many_queries_and_keys_on(
+    graphs: AttentionGraphs, queries: int, keys: int, name: str
+) -> None:
+    chosen = graphs.choose(
+        masked=False, weights=False, steps=False, softcap=False, queries=queries, keys=keys
+    )
+
+    assert chosen == name
+
+
+@pytest.mark.parametrize("wanted", [w for w, name in _CHOICES if name != "fast_unmasked"])
+def test_flash_is_never_taken_with_a_mask_or_where_a_step_is_wanted(
+    graphs: AttentionGraphs, wanted: tuple[bool, bool, bool, bool]
+) -> None:
+    masked, weights, steps, softcap = wanted
+
+    chosen = graphs.choose(
+        masked=masked, weights=weights, steps=steps, softcap=softcap, queries=4096, keys=4096
+    )
+
+    assert chosen != FLASH
 
 
 def _arrays() -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
@@ -84,7 +118,7 @@ def _check(
         assert not result["weights"].to_host()[~np.broadcast_to(allowed, (2, 6, 4, 7))].any()
 
 
-@pytest.mark.parametrize("name", ["fast_unmasked", "fast_unmasked_weights", *_FULL])
+@pytest.mark.parametrize("name", ["fast_unmasked", "fast_unmasked_weights", FLASH, *_FULL])
 def test_a_graph_without_a_mask_is_attention(
     graphs: AttentionGraphs, runtime: Runtime, name: str
 ) -> None:
@@ -113,7 +147,7 @@ def test_where_the_operator_does_not_run_on_the_device_the_decomposed_graph_is_t
     graphs_of_a_device_without_the_operator: AttentionGraphs, masked: bool, weights: bool
 ) -> None:
     chosen = graphs_of_a_device_without_the_operator.choose(
-        masked=masked, weights=weights, steps=False, softcap=False
+        masked=masked, weights=weights, steps=False, softcap=False, queries=4096, keys=4096
     )
 
     assert chosen == "full"

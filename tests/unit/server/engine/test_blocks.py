@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,20 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attention_server.domain.masks import Block
-from attention_server.engine.blocks import BLOCK_SCORES, blocks
+from attention_server.engine.blocks import BLOCK_SCORES, FAST_SCORES, blocks, head_runs
 from tests.unit.server.attend_requests import Dims
 from tests.unit.server.domain.strategies import dims as some_dims
 
 
-def _blocks(dims: Dims, limit: int) -> list[Block]:
+def _blocks(dims: Dims, limit: int, **how: Any) -> list[Block]:
     return list(
         blocks(
             batch=dims.batch,
-            num_heads=dims.heads,
-            num_kv_heads=dims.kv_heads,
             query_len=dims.query_len,
-            row=dims.kv_len,
+            kv_len=dims.kv_len,
+            head_dim=1,
             limit=limit,
+            **{"runs": head_runs(dims.heads, dims.kv_heads), **how},
         )
     )
 
@@ -118,7 +119,69 @@ def test_heads_are_cut_before_a_head_has_fewer_than_256_queries(
     assert (_size(block.batch), _size(block.heads), _size(block.queries)) == sizes
 
 
+_LONG = Dims(batch=1, heads=16, kv_heads=16, query_len=4096, kv_len=4096)
+
+
 def test_unless_told_otherwise_a_block_takes_16_mebibytes() -> None:
-    first = next(blocks(batch=1, num_heads=16, num_kv_heads=16, query_len=4096, row=4096))
+    first = _blocks(_LONG, BLOCK_SCORES)[0]
 
     assert 4 * _size(first.heads) * _size(first.queries) * 4096 == 4 * BLOCK_SCORES == 16 << 20
+
+
+def test_where_no_row_is_kept_a_block_is_what_caches_hold() -> None:
+    first = _blocks(_LONG, BLOCK_SCORES, rows_kept=False)[0]
+
+    assert _size(first.heads) * _size(first.queries) * 4096 == FAST_SCORES
+
+
+@pytest.mark.parametrize(("threads", "heads", "queries"), [(1, 1, 256), (2, 2, 128), (4, 4, 64)])
+def test_each_thread_has_a_head_to_itself(threads: int, heads: int, queries: int) -> None:
+    longer = replace(_LONG, query_len=16_384, kv_len=16_384)
+
+    first = _blocks(longer, BLOCK_SCORES, rows_kept=False, threads=threads)[0]
+
+    assert (_size(first.heads), _size(first.queries)) == (heads, queries)
+
+
+@given(dims=some_dims(), limit=_LIMITS, threads=st.integers(1, 8))
+def test_whatever_the_threads_a_block_is_within_the_limit(
+    dims: Dims, limit: int, threads: int
+) -> None:
+    covered = np.zeros(dims.pairs[:3], int)
+
+    for block in _blocks(dims, limit, rows_kept=False, rows_differ=True, threads=threads):
+        rows = _size(block.batch) * _size(block.heads) * _size(block.queries)
+        assert rows * dims.kv_len <= limit or rows == 1
+        covered[block.batch, block.heads, block.queries] += 1
+
+    assert (covered == 1).all()
+
+
+def test_where_rows_see_other_keys_than_others_256_queries_stand_in_a_block_at_most() -> None:
+    dims = Dims(batch=1, heads=2, kv_heads=2, query_len=600, kv_len=10)
+
+    together = _blocks(dims, BLOCK_SCORES, rows_kept=False)
+    apart = _blocks(dims, BLOCK_SCORES, rows_kept=False, rows_differ=True)
+
+    assert [_size(block.queries) for block in together] == [600]
+    assert [_size(block.queries) for block in apart] == [256, 256, 88]
+
+
+@given(dims=some_dims(), limit=_LIMITS, data=st.data())
+def test_chosen_heads_and_no_others_are_covered(
+    dims: Dims, limit: int, data: st.DataObject
+) -> None:
+    chosen = sorted(data.draw(st.sets(st.integers(0, dims.heads - 1), min_size=1)))
+    group = dims.heads // dims.kv_heads
+    covered = np.zeros(dims.pairs[:3], int)
+
+    runs = head_runs(dims.heads, dims.kv_heads, np.array(chosen))
+    for block in _blocks(dims, limit, runs=runs):
+        covered[block.batch, block.heads, block.queries] += 1
+        needed = sorted({h // group for h in range(block.heads.start, block.heads.stop)})
+        assert needed == list(range(block.kv_heads.start, block.kv_heads.stop))
+        assert _size(block.heads) % _size(block.kv_heads) == 0
+
+    expected = np.zeros_like(covered)
+    expected[:, chosen] = 1
+    assert np.array_equal(covered, expected)

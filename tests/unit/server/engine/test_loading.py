@@ -12,7 +12,6 @@ import pytest
 from onnx import TensorProto, helper, load_model_from_string, numpy_helper
 
 from attention_server.domain.model import Model, ModelKey
-from attention_server.domain.request import Task
 from attention_server.engine.engine import Engine, ModelUnusable
 from attention_server.engine.providers import Runtime
 from attention_server.engine.session import DeviceTensor, Session
@@ -20,7 +19,7 @@ from attention_service.manifest import MODEL_FILE, POSITION_BIAS_FILE, STAGE_FIL
 from attention_service.reference import Projections
 from tests.made_models import MODELS
 from tests.node_by_node import position_bias
-from tests.unit.server.engine.answers import result_of, wanted
+from tests.unit.server.engine.answers import result_of
 from tests.unit.server.engine.made import described
 from tests.unit.server.engine.stages import MODEL, layer_request, stages
 
@@ -269,7 +268,7 @@ def test_checked_model_is_not_kept(engine: Engine, projections: Projections) -> 
     engine.check(replace(MODEL, key=request.model), stages(projections))
 
     with pytest.raises(KeyError):
-        list(engine.run([Task(request, wanted)]))
+        result_of(engine, request)
 
 
 def test_bytes_that_are_two_formats_are_read_as_onnx(

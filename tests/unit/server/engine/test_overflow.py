@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from attention_server.domain.errors import InvalidRequest
+from attention_server.domain.magnitude import largest_magnitude
 from attention_server.engine.overflow import (
     check_finite,
     check_scores,
     largest_bias,
-    largest_magnitude,
     largest_position_bias,
     largest_score,
     may_overflow,
@@ -129,7 +129,7 @@ def test_ordinary_heads_are_not_suspected() -> None:
     ],
 )
 def test_largest_bias_is_that_of_keys_in_sight(bias: list[float] | None, expected: float) -> None:
-    assert largest_bias(None if bias is None else _float32(bias)) == expected
+    assert largest_bias(None if bias is None else _float32([[[bias]]])) == expected
 
 
 @pytest.mark.parametrize("numbers", [[1.0, np.inf], [-np.inf, 0.0], [np.nan]])

@@ -216,4 +216,4 @@ def test_bias_whose_size_depends_on_positions_is_found_where_it_is_met(runtime: 
     far = made_request("biased", query_positions=np.array([[0, 1, 2, 49]], np.int32))
 
     with pytest.raises(ModelUnusable, match=r"says position_bias \[1, 4, 4, 6\], but it gives"):
-        answers_of(engine, far)
+        result_of(engine, far)

@@ -135,6 +135,19 @@ def test_a_run_has_a_thread_a_core_and_at_most_8_unless_told_otherwise(
     assert options.intra_op_num_threads == threads
 
 
+def test_a_cpu_can_do_with_one_thread_a_run() -> None:
+    single = Runtime(onnxruntime, CPU, intra_op_threads=4).single_threaded()
+
+    assert single.options().intra_op_num_threads == 1
+    assert single.single_threaded() is single
+
+
+def test_a_gpu_has_one_manner() -> None:
+    runtime = Runtime(onnxruntime, CUDA, intra_op_threads=4)
+
+    assert runtime.single_threaded() is runtime
+
+
 def test_beside_cuda_stands_the_cpu() -> None:
     runtime = Runtime(onnxruntime, CUDA)
 

@@ -40,7 +40,7 @@ def test_a_tensor_on_the_device_holds_the_array(runtime: Runtime, array: NDArray
     tensor = DeviceTensor.from_host(runtime, array)
 
     assert tensor.shape == array.shape
-    assert np.array_equal(tensor.value.numpy(), array)
+    assert np.array_equal(tensor.value, array)
     assert np.array_equal(tensor.to_host(), array)
 
 
@@ -55,6 +55,43 @@ def test_what_a_session_gives_outlives_it(runtime: Runtime) -> None:
     gc.collect()
 
     assert np.allclose(host, ones)
+
+
+class _Bound(Runtime):
+    """A device whose tensors must be bound, played by the CPU."""
+
+    @property
+    def device(self) -> str:
+        return "cpu"
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        return (CPU,)
+
+
+def test_what_is_bound_on_a_device_gives_what_arrays_give(runtime: Runtime) -> None:
+    bound = _Bound(onnxruntime, CUDA, intra_op_threads=1)
+    random = np.random.default_rng(0)
+    inputs = {
+        name: random.standard_normal((1, 2, 3, 4)).astype(np.float32)
+        for name in ("query", "key", "value")
+    }
+    inputs["scale"] = np.array(0.5, np.float32)
+    outputs = ["head_outputs", "weights"]
+    graph = (_GRAPHS / "fast_unmasked_weights.onnx").read_bytes()
+
+    given = [
+        Session(device, graph).run(
+            outputs, {name: DeviceTensor.from_host(device, array) for name, array in inputs.items()}
+        )
+        for device in (bound, runtime)
+    ]
+    gc.collect()
+
+    assert isinstance(given[0][0].value, onnxruntime.OrtValue)
+    for elsewhere, here in zip(*given, strict=True):
+        assert elsewhere.shape == here.shape
+        assert np.array_equal(elsewhere.to_host(), here.to_host())
 
 
 def test_on_the_cpu_nothing_is_kept_of_a_run(runtime: Runtime) -> None:
@@ -72,7 +109,9 @@ def test_on_a_gpu_a_large_run_gives_its_memory_back(elements: int, gives_back: b
             return []
 
         def io_binding(self) -> SimpleNamespace:
-            return SimpleNamespace(bind_ortvalue_input=lambda *_: None, get_outputs=list)
+            return SimpleNamespace(
+                bind_ortvalue_input=lambda *_: None, get_outputs_as_ortvaluevector=list
+            )
 
         def run_with_iobinding(
             self, binding: object, options: onnxruntime.RunOptions | None

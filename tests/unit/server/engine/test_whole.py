@@ -202,7 +202,7 @@ def test_weight_out_of_sight_is_found_where_only_some_requests_bring_it(runtime:
 
     assert isinstance(small, AttendResult)
     with pytest.raises(ModelUnusable, match="gives weight to keys that attend_mask forbids"):
-        answers_of(engine, large)
+        result_of(engine, large)
 
 
 def test_weights_of_minus_zero_are_weights_of_zero(runtime: Runtime) -> None:
