@@ -19,7 +19,9 @@ from attention_server.edge.attend import AttendHandlers
 from attention_server.edge.describe import DescribeHandlers
 from attention_server.edge.freed_memory import FreedMemory
 from attention_server.edge.health import HEALTH_NAME, Health
+from attention_server.edge.means import Means
 from attention_server.edge.service import SERVICE_NAME, service
+from attention_server.edge.stream import StreamHandlers
 from attention_server.edge.traffic import Traffic, TrafficCounts
 from attention_server.edge.transport import channel_options
 from attention_server.engine.engine import Engine, ModelUnusable
@@ -64,6 +66,7 @@ class App:
         self._scheduler = Scheduler(
             self._engine,
             threads=settings.engine_threads,
+            batching=settings.batching,
             max_waiting_requests=settings.max_waiting_requests,
             max_waiting_bytes=settings.max_waiting_bytes,
         )
@@ -129,10 +132,10 @@ class App:
 
     def _service(self) -> grpc.GenericRpcHandler:
         settings, limits = self._settings, self._settings.limits
+        means = Means(self._catalog, limits, self._scheduler, self._executor, self._freed_memory)
         return service(
-            AttendHandlers(
-                self._catalog, limits, self._scheduler, self._executor, self._freed_memory
-            ),
+            AttendHandlers(means),
+            StreamHandlers(means, self._traffic),
             DescribeHandlers(
                 self._catalog,
                 limits,

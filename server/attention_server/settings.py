@@ -57,9 +57,11 @@ class Settings(BaseSettings):
     require_provider: bool = False
     """Do not start where the first of providers cannot be had."""
     engine_threads: int = Field(default=2, ge=1, le=256)
-    """Requests computed at the same time."""
+    """Computations at the same time."""
     intra_op_threads: int = Field(default=0, ge=0, le=1024)
     """Threads inside one computation; 0 for one a core, at most 8."""
+    batching: bool = True
+    """Compute requests together while several wait, where that is measured to be faster."""
 
     max_message_bytes: int = Field(default=64 << 20, ge=1 << 16, le=(1 << 31) - 1)
     """Largest message, bytes, either way."""

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Hashable
+from typing import Final, NamedTuple
 
 from attention_server.domain.catalog import Catalog
 from attention_server.domain.errors import InvalidRequest, LimitExceeded, Violation
 from attention_server.domain.limits import answer_shapes, head_shapes
-from attention_server.domain.model import AttentionSettings, ModelKey
-from attention_server.domain.request import AttendRequest, Sizes
+from attention_server.domain.model import AttentionSettings, Model, ModelKey
+from attention_server.domain.request import AttendRequest, Mask, Outputs, Sizes
 from attention_server.edge import fields
 from attention_server.edge.decode_heads import decode_settings
-from attention_server.edge.decode_mask import decode_mask
+from attention_server.edge.decode_mask import check_mask, decode_mask
 from attention_server.edge.decode_outputs import decode_data_type, decode_outputs, item_bytes
-from attention_server.edge.decode_positions import check_no_positions, decode_positions
+from attention_server.edge.decode_positions import check_positions, decode_positions
 from attention_server.edge.decode_whole import check_whole
 from attention_service.limits import Limits, OverLimit
 from attention_service.reasons import Reason
+from attention_service.tensor import MAX_RANK
 from attention_service.v1 import attention_pb2 as pb
 
-__all__ = ["AnswerForm", "Decoded", "check_request_id", "decode"]
+__all__ = ["AnswerForm", "Checked", "Decoded", "check", "check_request_id", "decode", "read"]
 
 _MAX_REQUEST_ID_BYTES = 128
+_TENSORS: Final = ("query", "key", "value", "query_positions", "key_positions")
+_MASKS: Final = ("key_mask", "attend_mask", "attn_bias")
+_MOST_KNOWN = 1024
+_MOST_BYTES_KNOWN = 256  # of heads, masks and outputs, so that no list is kept
+_LARGEST_BATCH_KNOWN = 64  # nor long arrays of lengths
 
 
 class AnswerForm(NamedTuple):
@@ -43,6 +50,31 @@ class Decoded(NamedTuple):
     form: AnswerForm
 
 
+class Settled(NamedTuple):
+    """What is the same for all requests of one outline."""
+
+    model: Model
+    settings: AttentionSettings
+    sizes: Sizes
+    outputs: Outputs
+    ablated_heads: tuple[int, ...]
+    mask: Mask
+    """But for its tensors."""
+    data_type: pb.DataType.ValueType
+    answer_bytes: int
+
+
+class Checked(NamedTuple):
+    """A request of which all is right but perhaps the data of its tensors, which was not read."""
+
+    message: pb.AttendRequest
+    settled: Settled
+
+
+_known: dict[Hashable, Settled] = {}
+"""What came of outlines that were right: callers send many requests of few."""
+
+
 def decode(message: pb.AttendRequest, catalog: Catalog, limits: Limits) -> Decoded:
     """Returns the request that a message asks for.
 
@@ -53,15 +85,91 @@ def decode(message: pb.AttendRequest, catalog: Catalog, limits: Limits) -> Decod
         LimitExceeded: A request for too much.
         ModelNotFound: No such model.
     """
-    try:
-        return _decode(message, catalog, limits)
-    except OverLimit as over:
-        raise LimitExceeded(over.reason, Violation(over.field, over.description)) from None
+    return read(check(message, catalog, limits))
 
 
-def _decode(message: pb.AttendRequest, catalog: Catalog, limits: Limits) -> Decoded:
+def check(message: pb.AttendRequest, catalog: Catalog, limits: Limits) -> Checked:
+    """Returns what can be said of a request before the data of its tensors is there.
+
+    Raises:
+        InvalidRequest: A message that is no request.
+        LimitExceeded: A request for too much.
+        ModelNotFound: No such model.
+    """
     check_request_id(message.request_id)
     model = catalog.find(message.model, message.model_version)
+    outline = _outline(message)
+    if outline is not None:
+        outline = (catalog, limits, model.key, outline)  # of the first two there are few
+    known = None if outline is None else _known.get(outline)
+    if known is None:
+        try:
+            known = _check(message, model, limits)
+        except OverLimit as over:
+            raise LimitExceeded(over.reason, Violation(over.field, over.description)) from None
+        if outline is not None and known.sizes.batch <= _LARGEST_BATCH_KNOWN:
+            if len(_known) >= _MOST_KNOWN:
+                _known.clear()
+            _known[outline] = known
+    return Checked(message, known)
+
+
+def read(checked: Checked, data: fields.Data = fields.NO_DATA) -> Decoded:
+    """Returns the request, its tensors read.
+
+    Args:
+        checked: What is known of it.
+        data: Data of the tensors that came in chunks.
+
+    Raises:
+        InvalidRequest: Data that does not fit.
+    """
+    message, settled = checked
+    model, settings = settled.model, settled.settings
+    query = fields.embeddings(message.query, "query", data)
+    key = fields.embeddings(message.key, "key", data) if message.HasField("key") else query
+    value = fields.embeddings(message.value, "value", data) if message.HasField("value") else key
+    mask = decode_mask(message, settled.mask, data)
+    positions = decode_positions(message, model, settings, mask, settled.sizes, data)
+    request = AttendRequest(
+        model=model.key,
+        query=query,
+        key=key,
+        value=value,
+        mask=mask,
+        settings=settings,
+        ablated_heads=settled.ablated_heads,
+        outputs=settled.outputs,
+        query_positions=positions.query,
+        key_positions=positions.key,
+    )
+    form = AnswerForm(
+        message.request_id, model.key, settings, settled.data_type, settled.answer_bytes
+    )
+    return Decoded(request, form)
+
+
+def _outline(message: pb.AttendRequest) -> Hashable | None:
+    """Returns what ``_check`` reads of a message; None where that is much, or rarely the same."""
+    mask = b""
+    if message.HasField("mask"):
+        if any(message.mask.HasField(name) for name in _MASKS):
+            return None
+        mask = message.mask.SerializeToString()
+    heads, outputs = message.heads.SerializeToString(), message.outputs.SerializeToString()
+    if len(heads) + len(mask) + len(outputs) > _MOST_BYTES_KNOWN:
+        return None
+    tensors = []
+    for name in _TENSORS:
+        if message.HasField(name):
+            tensor = getattr(message, name)
+            if len(tensor.shape) > MAX_RANK:
+                return None
+            tensors.append((name, tensor.data_type, *tensor.shape))
+    return (*tensors, heads, mask, outputs)
+
+
+def _check(message: pb.AttendRequest, model: Model, limits: Limits) -> Settled:
     sizes = _sizes(message)
     limits.check_sizes(sizes.batch, sizes.query_len, sizes.kv_len)
     settings = decode_settings(message, model, sizes)
@@ -77,28 +185,21 @@ def _decode(message: pb.AttendRequest, catalog: Catalog, limits: Limits) -> Deco
     limits.check_heads(head_shapes(settings, model, sizes))
     if model.whole:
         check_whole(message)
-    if model.positions == "none":
-        check_no_positions(message)
-
-    query = fields.embeddings(message.query, "query")
-    key = fields.embeddings(message.key, "key") if message.HasField("key") else query
-    value = fields.embeddings(message.value, "value") if message.HasField("value") else key
-    mask = decode_mask(message, settings, sizes)
-    positions = decode_positions(message, model, settings, mask, sizes)
-    request = AttendRequest(
-        model=model.key,
-        query=query,
-        key=key,
-        value=value,
-        mask=mask,
+    for field in ("query", "key", "value"):
+        if message.HasField(field):
+            fields.check_type(getattr(message, field), field, fields.FLOATS)
+    mask = check_mask(message, settings, sizes)
+    check_positions(message, model, settings, mask, sizes)
+    return Settled(
+        model=model,
         settings=settings,
-        ablated_heads=() if ablated is None else tuple(ablated.tolist()),
+        sizes=sizes,
         outputs=outputs,
-        query_positions=positions.query,
-        key_positions=positions.key,
+        ablated_heads=() if ablated is None else tuple(ablated.tolist()),
+        mask=mask,
+        data_type=data_type,
+        answer_bytes=answer_bytes,
     )
-    form = AnswerForm(message.request_id, model.key, settings, data_type, answer_bytes)
-    return Decoded(request, form)
 
 
 def check_request_id(request_id: str) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from attention_server.domain.errors import InvalidRequest
 from attention_server.domain.model import AttentionSettings
@@ -11,16 +15,16 @@ from attention_server.edge import fields
 from attention_service.reasons import Reason
 from attention_service.v1 import attention_pb2 as pb
 
-__all__ = ["decode_mask"]
+__all__ = ["check_mask", "decode_mask"]
 
 _LARGEST_OFFSET = 2**31 - 1
 
 
-def decode_mask(message: pb.AttendRequest, settings: AttentionSettings, sizes: Sizes) -> Mask:
-    """Returns the masks of a request, lengths filled in.
+def check_mask(message: pb.AttendRequest, settings: AttentionSettings, sizes: Sizes) -> Mask:
+    """Returns the masks of a request but for their tensors, lengths filled in; reads no tensor.
 
     Raises:
-        InvalidRequest: Lengths, offsets, shapes or values that do not fit.
+        InvalidRequest: Lengths, offsets, shapes or element types that do not fit.
     """
     mask, batch = message.mask, sizes.batch
     kv_lengths = fields.one_each(mask.kv_lengths, "mask.kv_lengths", batch, 0, sizes.kv_len)
@@ -33,43 +37,61 @@ def decode_mask(message: pb.AttendRequest, settings: AttentionSettings, sizes: S
         query_lengths = np.full(batch, sizes.query_len, np.int64)
     if kv_lengths is None:
         kv_lengths = np.full(batch, sizes.kv_len, np.int64)
-    key_mask = None
     if mask.HasField("key_mask"):
         dims = fields.shape(mask.key_mask, "mask.key_mask", 2)
         fields.check_shape("mask.key_mask", dims, (batch, sizes.kv_len), "[batch, kv_len]")
-        key_mask = fields.booleans(mask.key_mask, "mask.key_mask")
-    attend_mask = None
+        fields.check_type(mask.key_mask, "mask.key_mask", fields.BOOLEANS)
     if mask.HasField("attend_mask"):
-        dims = _pair_dims(mask.attend_mask, "mask.attend_mask", settings, sizes)
-        attend_mask = fields.booleans(mask.attend_mask, "mask.attend_mask").reshape(dims)
-    attn_bias = None
+        _check_pairs(mask.attend_mask, "mask.attend_mask", settings, sizes)
+        fields.check_type(mask.attend_mask, "mask.attend_mask", fields.BOOLEANS)
     if mask.HasField("attn_bias"):
-        dims = _pair_dims(mask.attn_bias, "mask.attn_bias", settings, sizes)
-        attn_bias = fields.biases(mask.attn_bias, "mask.attn_bias").reshape(dims)
-    return Mask(
-        kv_lengths=kv_lengths,
-        query_lengths=query_lengths,
-        query_offsets=fields.one_each(
-            mask.query_offsets, "mask.query_offsets", batch, 0, _LARGEST_OFFSET
-        ),
-        key_mask=key_mask,
-        attend_mask=attend_mask,
-        attn_bias=attn_bias,
+        _check_pairs(mask.attn_bias, "mask.attn_bias", settings, sizes)
+        fields.check_type(mask.attn_bias, "mask.attn_bias", fields.FLOATS)
+    query_offsets = fields.one_each(
+        mask.query_offsets, "mask.query_offsets", batch, 0, _LARGEST_OFFSET
     )
+    for array in (kv_lengths, query_lengths, query_offsets):
+        if array is not None:
+            array.setflags(write=False)  # other requests may have the same
+    return Mask(kv_lengths, query_lengths, query_offsets)
 
 
-def _pair_dims(
-    message: pb.Tensor, field: str, settings: AttentionSettings, sizes: Sizes
-) -> tuple[int, ...]:
-    """Returns the four dimensions of a mask over pairs, each full or 1 but for the last."""
+def decode_mask(message: pb.AttendRequest, mask: Mask, data: fields.Data) -> Mask:
+    """Returns the masks of a request, from what ``check_mask`` returned.
+
+    Raises:
+        InvalidRequest: Data that does not fit.
+    """
+    given = message.mask
+    tensors: dict[str, Any] = {}
+    if given.HasField("key_mask"):
+        tensors["key_mask"] = fields.booleans(given.key_mask, "mask.key_mask", data)
+    if given.HasField("attend_mask"):
+        attend_mask = fields.booleans(given.attend_mask, "mask.attend_mask", data)
+        tensors["attend_mask"] = _of_four_dims(attend_mask)
+    if given.HasField("attn_bias"):
+        attn_bias = fields.biases(given.attn_bias, "mask.attn_bias", data)
+        tensors["attn_bias"] = _of_four_dims(attn_bias)
+    return replace(mask, **tensors) if tensors else mask
+
+
+def _of_four_dims(pairs: NDArray[Any]) -> NDArray[Any]:
+    """Returns a mask over pairs as [batch or 1, heads or 1, query_len or 1, kv_len]."""
+    if pairs.ndim == 2:  # [query_len, kv_len]
+        return pairs[None, None]
+    return pairs[:, None] if pairs.ndim == 3 else pairs
+
+
+def _check_pairs(message: pb.Tensor, field: str, settings: AttentionSettings, sizes: Sizes) -> None:
+    """Refuses a mask over pairs with other dimensions than full ones or, but for the last, 1."""
     dims = fields.shape(message, field, 2, 3, 4)
     batch, query_len, kv_len = sizes[:3]
     if len(dims) == 2:
         fields.check_shape(field, dims, (query_len, kv_len), "[query_len, kv_len]")
-        return (1, 1, *dims)
+        return
     if len(dims) == 3:
         fields.check_shape(field, dims, (batch, query_len, kv_len), "[batch, query_len, kv_len]")
-        return (dims[0], 1, *dims[1:])
+        return
     full = (batch, settings.num_heads, query_len, kv_len)
     allowed = all(size in (1, whole) for size, whole in zip(dims[:3], full[:3], strict=True))
     if not allowed or dims[3] != kv_len:
@@ -79,4 +101,3 @@ def _pair_dims(
             f"must be [batch or 1, heads or 1, query_len or 1, kv_len] of {list(full)}, "
             f"not {list(dims)}",
         )
-    return dims

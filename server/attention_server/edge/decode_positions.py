@@ -14,7 +14,7 @@ from attention_server.edge import fields
 from attention_service.reasons import Reason
 from attention_service.v1 import attention_pb2 as pb
 
-__all__ = ["Positions", "check_no_positions", "decode_positions"]
+__all__ = ["Positions", "check_positions", "decode_positions"]
 
 _LARGEST_POSITION = 2**31 - 1
 
@@ -26,51 +26,63 @@ class Positions(NamedTuple):
     key: Int32Array | None = None  # [batch or 1, kv_len]
 
 
-def check_no_positions(message: pb.AttendRequest) -> None:
-    """Refuses the positions of a request to a model that does not use them.
+def check_positions(
+    message: pb.AttendRequest, model: Model, settings: AttentionSettings, mask: Mask, sizes: Sizes
+) -> None:
+    """Refuses positions that the model does not use, or the lack of those it needs.
 
     Raises:
-        InvalidRequest: POSITIONS_NOT_USED.
+        InvalidRequest: POSITIONS_NOT_USED, POSITIONS_REQUIRED, or a tensor that does not fit.
     """
-    for field in ("query_positions", "key_positions"):
-        if message.HasField(field):
+    lengths = (
+        ("query_positions", "query_len", sizes.query_len),
+        ("key_positions", "kv_len", sizes.kv_len),
+    )
+    for field, name, length in lengths:
+        if not message.HasField(field):  # type: ignore[arg-type]  # a literal in the stubs
+            continue
+        if model.positions == "none":
             raise InvalidRequest.of(
                 Reason.POSITIONS_NOT_USED,
                 field,
                 "must be absent: this model does not use positions",
             )
+        given = getattr(message, field)
+        dims = fields.shape(given, field, 2)
+        fields.check_shape(field, dims, (sizes.batch, length), f"[batch, {name}]")
+        fields.check_type(given, field, fields.INTEGERS)
+    if model.positions != "none" and not message.HasField("query_positions"):
+        _check_places(settings, mask, sizes)
 
 
 def decode_positions(
-    message: pb.AttendRequest, model: Model, settings: AttentionSettings, mask: Mask, sizes: Sizes
+    message: pb.AttendRequest,
+    model: Model,
+    settings: AttentionSettings,
+    mask: Mask,
+    sizes: Sizes,
+    data: fields.Data,
 ) -> Positions:
-    """Returns the positions of a request, those that are absent filled in.
+    """Returns the positions of a request that was checked, those that are absent filled in.
 
     Raises:
-        InvalidRequest: Positions that do not fit, or that the model needs.
+        InvalidRequest: Data that does not fit.
     """
     if model.positions == "none":
         return Positions()
     if message.HasField("query_positions"):
-        query = _given(message.query_positions, "query_positions", sizes.batch, sizes.query_len)
+        query = fields.whole_numbers(message.query_positions, "query_positions", data)
     else:
-        query = _places(settings, mask, sizes)
+        query = places(mask, settings, np.arange(sizes.query_len)).astype(np.int32)
     if message.HasField("key_positions"):
-        key = _given(message.key_positions, "key_positions", sizes.batch, sizes.kv_len)
+        key = fields.whole_numbers(message.key_positions, "key_positions", data)
     else:
         key = np.arange(sizes.kv_len, dtype=np.int32)[None]
     return Positions(query, key)
 
 
-def _given(message: pb.Tensor, field: str, batch: int, length: int) -> Int32Array:
-    dims = fields.shape(message, field, 2)
-    name = "query_len" if field == "query_positions" else "kv_len"
-    fields.check_shape(field, dims, (batch, length), f"[batch, {name}]")
-    return fields.whole_numbers(message, field)
-
-
-def _places(settings: AttentionSettings, mask: Mask, sizes: Sizes) -> Int32Array:
-    """Returns each query's place, where the request tells it."""
+def _check_places(settings: AttentionSettings, mask: Mask, sizes: Sizes) -> None:
+    """Refuses a request that does not tell each query's place."""
     told = settings.causal != "none" or mask.query_offsets is not None
     if not told and sizes.query_len != sizes.kv_len:
         raise InvalidRequest.of(
@@ -81,7 +93,6 @@ def _places(settings: AttentionSettings, mask: Mask, sizes: Sizes) -> Int32Array
         )
     if mask.query_offsets is not None:
         _check_offsets(mask, _LARGEST_POSITION - (sizes.query_len - 1))
-    return places(mask, settings, np.arange(sizes.query_len)).astype(np.int32)
 
 
 def _check_offsets(mask: Mask, largest: int) -> None:

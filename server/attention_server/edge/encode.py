@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+from functools import lru_cache
 from typing import Any
 
 import ml_dtypes
@@ -16,7 +18,7 @@ from attention_service import tensor
 from attention_service.manifest import Positions
 from attention_service.v1 import attention_pb2 as pb
 
-__all__ = ["encode_model", "encode_result"]
+__all__ = ["encode_model", "encode_result", "fill_response", "narrow"]
 
 _DTYPES: dict[pb.DataType.ValueType, np.dtype[Any]] = {
     pb.DATA_TYPE_FLOAT32: np.dtype(np.float32),
@@ -37,24 +39,53 @@ _POSITION_USES: dict[Positions, pb.PositionUse.ValueType] = {
     "rotary": pb.POSITION_USE_ROTARY,
     "relative_bias": pb.POSITION_USE_RELATIVE_BIAS,
 }
-_KEEP_THEIR_TYPE = ("weight_key_indices", "log_sum_exp")
+_OWN_TYPES: dict[str, pb.DataType.ValueType] = {
+    "weight_key_indices": pb.DATA_TYPE_INT32,
+    "log_sum_exp": pb.DATA_TYPE_FLOAT32,
+}
 
 
 def encode_result(result: AttendResult, form: AnswerForm) -> pb.AttendResponse:
     """Returns the answer to a request, its floats in the type that was asked for."""
-    response = pb.AttendResponse(
-        request_id=form.request_id,
-        model=form.model.name,
-        model_version=form.model.version,
-        fully_masked_rows=result.fully_masked_rows,
-        execution=_encode_execution(result.execution),
-        applied=_encode_settings(form.settings),
-    )
-    dtype = _DTYPES[form.data_type]
-    for name, array in result.tensors().items():
-        narrowed = array if name in _KEEP_THEIR_TYPE else _narrow(array, dtype)
-        tensor.fill(getattr(response, name), narrowed)
+    response = pb.AttendResponse()
+    fill_response(response, result, form)
     return response
+
+
+def fill_response(
+    response: pb.AttendResponse,
+    result: AttendResult,
+    form: AnswerForm,
+    announced: Container[str] = (),
+) -> None:
+    """Puts the answer to a request into an empty message, where it stands.
+
+    Args:
+        response: The message.
+        result: What was computed.
+        form: How it is told.
+        announced: Tensors of which only element type and shape are put in.
+    """
+    response.request_id = form.request_id
+    response.model, response.model_version = form.model
+    response.fully_masked_rows = result.fully_masked_rows
+    _fill_execution(response.execution, result.execution)
+    response.applied.MergeFromString(_serialized_settings(form.settings))
+    for name, array in result.tensors().items():
+        message = getattr(response, name)
+        if name in announced:
+            message.data_type = _OWN_TYPES.get(name, form.data_type)
+            message.shape.extend(array.shape)
+        else:
+            tensor.fill(message, narrow(array, name, form))
+
+
+def narrow(array: NDArray[Any], name: str, form: AnswerForm) -> NDArray[Any]:
+    """Returns an answer's tensor, or a piece of it, in the type that was asked for."""
+    if name in _OWN_TYPES or form.data_type == pb.DATA_TYPE_FLOAT32:  # as it was computed
+        return array
+    with np.errstate(over="ignore"):  # what does not fit becomes infinity, as the contract says
+        return array.astype(_DTYPES[form.data_type], copy=False)
 
 
 def encode_model(model: Model) -> pb.Model:
@@ -75,6 +106,11 @@ def encode_model(model: Model) -> pb.Model:
     )
 
 
+@lru_cache(maxsize=1024)
+def _serialized_settings(settings: AttentionSettings) -> bytes:
+    return _encode_settings(settings).SerializeToString()
+
+
 def _encode_settings(settings: AttentionSettings) -> pb.AttentionSettings:
     left, right = settings.window
     unlimited = left is None and right is None
@@ -88,16 +124,7 @@ def _encode_settings(settings: AttentionSettings) -> pb.AttentionSettings:
     )
 
 
-def _encode_execution(execution: Execution) -> pb.Execution:
-    return pb.Execution(
-        provider=execution.provider,
-        path=execution.path,
-        batched_requests=execution.batched_requests,
-        queue_us=execution.queue_us,
-        compute_us=execution.compute_us,
-    )
-
-
-def _narrow(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    with np.errstate(over="ignore"):  # what does not fit becomes infinity, as the contract says
-        return array.astype(dtype, copy=False)
+def _fill_execution(message: pb.Execution, execution: Execution) -> None:
+    message.provider, message.path = execution.provider, execution.path
+    message.batched_requests = execution.batched_requests
+    message.queue_us, message.compute_us = execution.queue_us, execution.compute_us

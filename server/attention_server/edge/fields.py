@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attention_server.domain.errors import InvalidRequest, Violation
+from attention_server.domain.magnitude import largest_at_most
 from attention_server.domain.request import BoolArray, Float32Array, Int32Array, Int64Array
 from attention_service import tensor
 from attention_service.limits import Limits
@@ -17,9 +19,15 @@ from attention_service.reasons import Reason
 from attention_service.v1 import attention_pb2 as pb
 
 __all__ = [
+    "BOOLEANS",
+    "FLOATS",
+    "INTEGERS",
+    "NO_DATA",
+    "Data",
     "biases",
     "booleans",
     "check_shape",
+    "check_type",
     "embeddings",
     "indices",
     "one_each",
@@ -27,9 +35,34 @@ __all__ = [
     "whole_numbers",
 ]
 
-_FLOATS = (pb.DATA_TYPE_FLOAT32, pb.DATA_TYPE_FLOAT16, pb.DATA_TYPE_BFLOAT16)
-_BOOLEANS = (pb.DATA_TYPE_BOOL,)
-_INTEGERS = (pb.DATA_TYPE_INT32,)
+Data: TypeAlias = Mapping[str, NDArray[np.uint8]]
+"""Data of the tensors that came in chunks, by path; that of others stands in their messages."""
+
+NO_DATA: Data = MappingProxyType({})
+"""Of a request that came whole."""
+
+
+class Kind(NamedTuple):
+    """Element types that a field takes."""
+
+    data_types: tuple[pb.DataType.ValueType, ...]
+    wanted: str
+
+
+FLOATS = Kind(
+    (pb.DATA_TYPE_FLOAT32, pb.DATA_TYPE_FLOAT16, pb.DATA_TYPE_BFLOAT16),
+    "FLOAT32, FLOAT16 or BFLOAT16",
+)
+BOOLEANS = Kind((pb.DATA_TYPE_BOOL,), "BOOL, true for may attend")
+INTEGERS = Kind((pb.DATA_TYPE_INT32,), "INT32")
+
+
+def check_type(message: pb.Tensor, field: str, kind: Kind) -> None:
+    """Refuses a tensor of other elements."""
+    if message.data_type not in kind.data_types:
+        raise InvalidRequest.of(
+            Reason.INVALID_DATA_TYPE, f"{field}.data_type", f"must be {kind.wanted}"
+        )
 
 
 def shape(message: pb.Tensor, field: str, *ranks: int) -> tuple[int, ...]:
@@ -58,11 +91,10 @@ def check_shape(field: str, dims: Sequence[int], expected: Sequence[int], names:
         )
 
 
-def embeddings(message: pb.Tensor, field: str) -> Float32Array:
+def embeddings(message: pb.Tensor, field: str, data: Data = NO_DATA) -> Float32Array:
     """Returns finite floats as float32."""
-    array = _floats(message, field)
-    largest = max(float(array.max()), -float(array.min()))
-    if not math.isfinite(largest):
+    array = _floats(message, field, data)
+    if not math.isfinite(largest_at_most(array)):
         at = list(map(int, np.argwhere(~np.isfinite(array))[0]))
         raise InvalidRequest.of(
             Reason.NON_FINITE, field, f"must be finite, padding included, but {at} is not"
@@ -70,9 +102,9 @@ def embeddings(message: pb.Tensor, field: str) -> Float32Array:
     return array
 
 
-def biases(message: pb.Tensor, field: str) -> Float32Array:
+def biases(message: pb.Tensor, field: str, data: Data = NO_DATA) -> Float32Array:
     """Returns biases as float32: finite, or -inf for the lowest float32 and below."""
-    array = _floats(message, field)
+    array = _floats(message, field, data)
     if not float(array.max()) < math.inf:  # NaN compares false too
         raise InvalidRequest.of(Reason.NON_FINITE, field, "must not hold NaN or +inf; -inf forbids")
     lowest = np.finfo(np.float32).min
@@ -81,14 +113,14 @@ def biases(message: pb.Tensor, field: str) -> Float32Array:
     return array
 
 
-def booleans(message: pb.Tensor, field: str) -> BoolArray:
+def booleans(message: pb.Tensor, field: str, data: Data = NO_DATA) -> BoolArray:
     """Returns a boolean tensor; true means "may attend"."""
-    return _decode(message, field, _BOOLEANS, "BOOL, true for may attend")
+    return _decode(message, field, BOOLEANS, data)
 
 
-def whole_numbers(message: pb.Tensor, field: str) -> Int32Array:
+def whole_numbers(message: pb.Tensor, field: str, data: Data = NO_DATA) -> Int32Array:
     """Returns integers of 0 or more, int32."""
-    array = _decode(message, field, _INTEGERS, "INT32")
+    array = _decode(message, field, INTEGERS, data)
     if array.min() < 0:
         at = list(map(int, np.argwhere(array < 0)[0]))
         raise InvalidRequest.of(
@@ -135,18 +167,17 @@ def _in_range(values: Sequence[int], field: str, low: int, high: int) -> Int64Ar
     return array
 
 
-def _floats(message: pb.Tensor, field: str) -> Float32Array:
-    array = _decode(message, field, _FLOATS, "FLOAT32, FLOAT16 or BFLOAT16")
+def _floats(message: pb.Tensor, field: str, data: Data) -> Float32Array:
+    array = _decode(message, field, FLOATS, data)
+    if array.dtype == np.float32:
+        return array
     with np.errstate(invalid="ignore"):  # a signalling NaN is refused later
         return array.astype(np.float32, copy=False)
 
 
-def _decode(
-    message: pb.Tensor, field: str, data_types: Sequence[pb.DataType.ValueType], wanted: str
-) -> NDArray[Any]:
-    if message.data_type not in data_types:
-        raise InvalidRequest.of(Reason.INVALID_DATA_TYPE, f"{field}.data_type", f"must be {wanted}")
+def _decode(message: pb.Tensor, field: str, kind: Kind, data: Data) -> NDArray[Any]:
+    check_type(message, field, kind)
     try:
-        return tensor.decode(message)
+        return tensor.decode(message, data.get(field))
     except tensor.TensorError as error:
         raise InvalidRequest.of(error.reason, f"{field}.data", str(error)) from None

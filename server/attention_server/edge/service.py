@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import uuid
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -12,11 +10,12 @@ from typing import Any
 import grpc
 from grpc import aio
 
-from attention_server.domain.errors import Abandoned, DeadlinePassed, RequestError
+from attention_server.domain.errors import ShuttingDown
 from attention_server.edge.attend import AttendHandlers
 from attention_server.edge.describe import DescribeHandlers
 from attention_server.edge.freed_memory import FreedMemory
-from attention_server.edge.status import Status, abort, internal_error, status_of
+from attention_server.edge.status import abort, status_of
+from attention_server.edge.stream import StreamHandlers
 from attention_server.edge.traffic import Ending, Traffic
 from attention_service.v1 import attention_pb2 as pb
 
@@ -24,17 +23,14 @@ __all__ = ["SERVICE_NAME", "service"]
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["AttentionService"].full_name
 
-_log = logging.getLogger(__name__)
-
-_ENDINGS = {DeadlinePassed: Ending.EXPIRED, Abandoned: Ending.CANCELLED}
-"""Of calls that an error ended; any other refuses."""
-
 _Context = aio.ServicerContext[bytes, bytes]
 _Unary = Callable[[bytes, _Context], Awaitable[bytes]]
+_Stream = Callable[[object, _Context], Awaitable[None]]
 
 
 def service(
     attend: AttendHandlers,
+    stream: StreamHandlers,
     describe: DescribeHandlers,
     traffic: Traffic,
     freed_memory: FreedMemory,
@@ -56,21 +52,18 @@ def service(
         for name, handler in unary.items()
     }
     handlers["AttendStream"] = grpc.stream_stream_rpc_method_handler(
-        _answered(attend.attend_stream, traffic, freed_memory)
+        _streamed(stream.attend_stream, traffic)
     )
     return grpc.method_handlers_generic_handler(SERVICE_NAME, handlers)
 
 
-def _answered(
-    handler: Callable[..., Awaitable[Any]], traffic: Traffic, freed_memory: FreedMemory
-) -> Callable[..., Awaitable[Any]]:
+def _answered(handler: _Unary, traffic: Traffic, freed_memory: FreedMemory) -> _Unary:
     """Returns a handler that ends in an answer or a status, whatever is raised, and is counted."""
 
-    async def call(request: Any, context: _Context) -> Any:
+    async def call(request: bytes, context: _Context) -> bytes:
         ending = Ending.FAILED
-        if isinstance(request, bytes):  # else a stream
-            over = partial(_over, freed_memory, len(request))
-            context.add_done_callback(over)  # type: ignore[arg-type]  # any callable
+        over = partial(_over, freed_memory, len(request))
+        context.add_done_callback(over)  # type: ignore[arg-type]  # any callable
 
         def end(_: object) -> None:
             traffic.end(ending)
@@ -88,22 +81,30 @@ def _answered(
             out_of_time = context.time_remaining() == 0
             ending = Ending.EXPIRED if out_of_time else Ending.CANCELLED
             raise
-        except RequestError as error:
-            ending = _ENDINGS.get(type(error), Ending.REFUSED)
+        except Exception as error:  # noqa: BLE001 - the log has it, and the caller an id
+            ending = Ending.of(error)
             status = status_of(error)
-        except Exception:  # noqa: BLE001 - whatever it is, the log has it and the caller an id
-            status = _logged_fault()
         return await abort(context, status)
+
+    return call
+
+
+def _streamed(handler: _Stream, traffic: Traffic) -> _Stream:
+    """Returns a handler that ends in a status, whatever is raised, and counts what it carries."""
+
+    async def call(requests: object, context: _Context) -> None:
+        try:
+            await handler(requests, context)
+            return
+        except ShuttingDown as error:  # at the door it is counted there, later it was no call
+            status = status_of(error)
+        except Exception as error:  # noqa: BLE001 - the log has it, and the caller an id
+            traffic.refuse(Ending.of(error))
+            status = status_of(error)
+        await abort(context, status)
 
     return call
 
 
 def _over(freed_memory: FreedMemory, size: int, context: _Context) -> None:
     freed_memory.call_over(size)
-
-
-def _logged_fault() -> Status:
-    """Logs the exception under an id of its own, and returns the status that names the id."""
-    identifier = uuid.uuid4().hex[:16]
-    _log.exception("internal error %s", identifier)
-    return internal_error(identifier)

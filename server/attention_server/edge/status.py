@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import uuid
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, NoReturn
 
@@ -13,8 +15,11 @@ from grpc import aio
 
 from attention_server.domain import errors
 from attention_service.reasons import DOMAIN, Reason
+from attention_service.v1 import attention_pb2 as pb
 
-__all__ = ["STATUS_CODES", "Status", "abort", "internal_error", "status_of"]
+__all__ = ["STATUS_CODES", "Status", "abort", "in_band", "internal_error", "status_of"]
+
+_log = logging.getLogger(__name__)
 
 STATUS_CODES: Mapping[type[errors.RequestError], grpc.StatusCode] = {
     errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
@@ -36,8 +41,12 @@ class Status(NamedTuple):
     details: tuple[Message, ...]
 
 
-def status_of(error: errors.RequestError) -> Status:
-    """Returns the status that tells a fact."""
+def status_of(error: BaseException) -> Status:
+    """Returns the status that tells a fact; a fault of ours is logged, and told by an id."""
+    if not isinstance(error, errors.RequestError):
+        identifier = uuid.uuid4().hex[:16]
+        _log.error("internal error %s", identifier, exc_info=error)
+        return internal_error(identifier)
     details: list[Message] = [_info(error.reason)]
     if isinstance(error, errors.InvalidRequest):
         # What is wrong with the request as a whole is wrong with no field: the message says it.
@@ -58,6 +67,20 @@ def internal_error(identifier: str) -> Status:
         f"internal error {identifier}; the server's log has more under this id",
         (_info(Reason.INTERNAL, id=identifier),),
     )
+
+
+def in_band(status: Status) -> pb.Error:
+    """Returns a status as a stream carries it, which goes on."""
+    error = pb.Error(code=status.code.value[0], message=status.message)
+    for detail in status.details:
+        if isinstance(detail, error_details_pb2.ErrorInfo):
+            error.reason = detail.reason
+        elif isinstance(detail, error_details_pb2.BadRequest):
+            for violation in detail.field_violations:
+                error.violations.add(field=violation.field, description=violation.description)
+        elif isinstance(detail, error_details_pb2.RetryInfo):
+            error.retry_after.CopyFrom(detail.retry_delay)
+    return error
 
 
 async def abort(context: aio.ServicerContext[bytes, bytes], status: Status) -> NoReturn:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from google.protobuf.message import DecodeError, Message
+from grpc import aio
 
 from attention_server.domain.errors import InvalidRequest, LimitExceeded, Violation
 from attention_service.reasons import Reason
 
-__all__ = ["LARGE_BYTES", "offload", "parse", "parse_short"]
+__all__ = ["LARGE_BYTES", "deadline_of", "offload", "parse", "parse_short"]
 
 LARGE_BYTES = 256 * 1024
 """Work on this many bytes takes longer than handing it to another thread."""
@@ -46,6 +48,12 @@ def parse_short(message_type: type[_MessageT], data: bytes, most: int) -> _Messa
         must = f"at most {most} bytes for {message_type.DESCRIPTOR.name}, not {len(data)}"
         raise LimitExceeded(Reason.MESSAGE_LIMIT, Violation("", must))
     return parse(message_type, data)
+
+
+def deadline_of(context: aio.ServicerContext[bytes, bytes]) -> float | None:
+    """Returns when the caller's time is over, on the clock of time.monotonic."""
+    remaining = cast("float | None", context.time_remaining())
+    return None if remaining is None else time.monotonic() + remaining
 
 
 async def offload(executor: Executor, size: int, work: Callable[[], _T]) -> _T:

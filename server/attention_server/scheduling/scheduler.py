@@ -6,14 +6,14 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import Protocol
 
 from attention_server.domain.errors import RequestError, ShuttingDown
-from attention_server.domain.request import AttendResult, Task
+from attention_server.domain.request import AttendResult, Execution, Manner, Task
 from attention_server.scheduling.budget import Budget
 from attention_server.scheduling.job import Job
-from attention_server.scheduling.queue import JobQueue
+from attention_server.scheduling.policy import Policy
+from attention_server.scheduling.queue import JobQueue, Taken
 
 __all__ = ["RequestEngine", "Scheduler"]
 
@@ -21,7 +21,7 @@ __all__ = ["RequestEngine", "Scheduler"]
 class RequestEngine(Protocol):
     """What computes requests."""
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[AttendResult | RequestError]:
+    def run(self, tasks: Sequence[Task], manner: Manner) -> Iterator[AttendResult | Exception]:
         """Yields the answer of each task, in order, as it is done, or why it has none."""
 
 
@@ -30,7 +30,8 @@ class Scheduler:
 
     Args:
         engine: Computes.
-        threads: Requests computed at the same time.
+        threads: Runs at the same time.
+        batching: Whether requests may be computed together, where that is faster.
         max_waiting_requests: Requests that may wait.
         max_waiting_bytes: Bytes of requests and answers that calls may hold together.
     """
@@ -40,11 +41,14 @@ class Scheduler:
         engine: RequestEngine,
         *,
         threads: int,
+        batching: bool,
         max_waiting_requests: int,
         max_waiting_bytes: int,
     ) -> None:
         self._engine = engine
-        self._queue = JobQueue(max_requests=max_waiting_requests)
+        self._queue = JobQueue(
+            max_requests=max_waiting_requests, policy=Policy(threads=threads, batching=batching)
+        )
         self.budget = Budget(max_waiting_bytes)
         """What calls hold in memory; for the event loop that takes them."""
         self._threads = [
@@ -82,27 +86,35 @@ class Scheduler:
 
     def _work(self) -> None:
         while taken := self._queue.take():
-            jobs = [job for job in taken if job.begin()]
-            if jobs:
-                self._compute(jobs)
-            del taken, jobs  # an idle thread holds no request
+            self._queue.done(taken.run, self._compute(taken))
+            del taken  # an idle thread holds no request
 
-    def _compute(self, jobs: list[Job]) -> None:
+    def _compute(self, taken: Taken) -> float | None:
+        """Returns what computing took, seconds; None where not all of it was computed."""
         started = time.monotonic()
+        jobs = [job for job in taken.jobs if job.begin()]
+        if not jobs:
+            return None
+        manner = taken.run.manner._replace(together=taken.run.manner.together and len(jobs) > 1)
+        computed = 0
         unanswered = iter(jobs)
         try:
             tasks = [Task(job.request, job.checkpoint) for job in jobs]
-            for answer in self._engine.run(tasks):
+            for answer in self._engine.run(tasks, manner):
                 job = next(unanswered)
                 if isinstance(answer, RequestError):
                     # Where it was raised is no news, and would keep the request in memory.
                     job.answer.set_exception(answer.with_traceback(None))
+                elif isinstance(answer, Exception):
+                    job.answer.set_exception(answer)
                 else:
                     job.answer.set_result(_waited(answer, started - job.arrived))
+                    computed += 1
         except Exception as error:  # noqa: BLE001 - a fault is for the callers; the thread lives on
             _fail(unanswered, error)
         else:
             _fail(unanswered, RuntimeError("the engine ended without an answer"))
+        return time.monotonic() - started if computed == len(taken.jobs) else None
 
 
 def _fail(jobs: Iterable[Job], error: Exception) -> None:
@@ -112,4 +124,6 @@ def _fail(jobs: Iterable[Job], error: Exception) -> None:
 
 def _waited(answer: AttendResult, seconds: float) -> AttendResult:
     queue_us = max(0, int(seconds * 1e6))
-    return replace(answer, execution=replace(answer.execution, queue_us=queue_us))
+    # Not dataclasses.replace: it goes through the fields one by one, for every request.
+    execution = Execution(**{**vars(answer.execution), "queue_us": queue_us})
+    return AttendResult(**{**vars(answer), "execution": execution})

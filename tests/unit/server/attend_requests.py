@@ -144,13 +144,13 @@ def cuttings(dims: Dims) -> Iterator[list[Block]]:
     In the order that the engine promises: by sequences, then queries, then heads; a block holds
     whole groups of heads or a part of one.
     """
-    group = dims.heads // dims.kv_heads
+    group, keys = dims.heads // dims.kv_heads, slice(0, dims.kv_len)
     head_cuts = [group * n for n in range(1, dims.kv_heads + 1)] + list(range(1, group))
     for sequences, queries, heads in itertools.product(
         range(1, dims.batch + 1), range(1, dims.query_len + 1), head_cuts
     ):
         yield [
-            Block(b, h, slice(h.start // group, (h.stop - 1) // group + 1), q)
+            Block(b, h, slice(h.start // group, (h.stop - 1) // group + 1), q, keys)
             for b in _slices(dims.batch, sequences)
             for q in _slices(dims.query_len, queries)
             for h in _head_slices(dims.heads, group, heads)
@@ -172,5 +172,5 @@ def _slices(length: int, size: int) -> Iterator[slice]:
 
 
 def part_of(array: NDArray[Any], block: Block) -> NDArray[Any]:
-    """Returns the block of an array [batch, heads, query_len, ...]."""
-    return array[block.batch, block.heads, block.queries]
+    """Returns the block of an array [batch, heads, query_len, kv_len]."""
+    return array[block.batch, block.heads, block.queries, block.keys]

@@ -137,6 +137,7 @@ WRONG = {
     "require_provider": ["perhaps"],
     "engine_threads": ["0", "257", "two"],
     "intra_op_threads": ["-1"],
+    "batching": ["sometimes"],
     "max_message_bytes": ["65535", str(2**31), "64MB"],
     "max_stream_bytes": ["1"],
     "max_batch": ["0", "-1", "1.5", str(2**32), "1e3"],
@@ -149,7 +150,7 @@ WRONG = {
     "demo": ["2"],
     "log_level": ["loud", ""],
 }
-SWITCHES = {"require_provider", "reflection", "demo"}
+SWITCHES = {"require_provider", "batching", "reflection", "demo"}
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,12 @@ def schedule() -> Iterator[Callable[..., Scheduler]]:
     schedulers: list[Scheduler] = []
 
     def start(engine: RequestEngine, **limits: int) -> Scheduler:
-        defaults = {"threads": 1, "max_waiting_requests": 1000, "max_waiting_bytes": 1 << 30}
-        schedulers.append(Scheduler(engine, **{**defaults, **limits}))
+        defaults = {
+            "threads": 1,
+            "max_waiting_requests": 1000,
+            "max_waiting_bytes": 1 << 30,
+        }
+        schedulers.append(Scheduler(engine, batching=True, **{**defaults, **limits}))
         return schedulers[-1]
 
     yield start

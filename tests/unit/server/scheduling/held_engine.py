@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from attention_server.domain.errors import RequestError
-from attention_server.domain.request import AttendRequest, AttendResult, Execution, Task
+from attention_server.domain.request import AttendRequest, AttendResult, Execution, Manner, Task
 
 PATIENCE_SECONDS = 60
 """Longer than any of this takes: a test that waits in vain fails instead of hanging."""
@@ -22,7 +22,7 @@ class HeldEngine:
         self._begun: queue.Queue[AttendRequest] = queue.Queue()
         self._let_go = threading.Semaphore(0)
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[AttendResult | RequestError]:
+    def run(self, tasks: Sequence[Task], manner: Manner) -> Iterator[AttendResult | RequestError]:
         """Yields an answer for each task that is still wanted once it is let go."""
         for task in tasks:
             self.computed.append(task.request)

@@ -19,7 +19,7 @@ from attention_server.domain.errors import (
     QueueFull,
     RequestError,
 )
-from attention_server.domain.request import AttendRequest, AttendResult, Task
+from attention_server.domain.request import AttendRequest, AttendResult, Manner, Task
 from attention_server.scheduling.job import Job
 from attention_server.scheduling.scheduler import Scheduler
 from attention_service.reasons import Reason
@@ -34,7 +34,7 @@ class _AtFirst:
         self._do = do
         self._did = False
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[AttendResult | RequestError]:
+    def run(self, tasks: Sequence[Task], manner: Manner) -> Iterator[AttendResult | RequestError]:
         if self._did:
             return map(answer_to, (task.request for task in tasks))
         self._did = True
@@ -125,7 +125,7 @@ class _Busy:
     def __init__(self) -> None:
         self._random = np.random.default_rng(0)
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[AttendResult | RequestError]:
+    def run(self, tasks: Sequence[Task], manner: Manner) -> Iterator[AttendResult | RequestError]:
         for task in tasks:
             fate = self._random.random()
             time.sleep(0.0005 * fate)

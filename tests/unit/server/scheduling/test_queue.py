@@ -9,7 +9,8 @@ import pytest
 from attention_server.domain.errors import QueueFull, ShuttingDown
 from attention_server.scheduling.budget import RETRY_AFTER_SECONDS
 from attention_server.scheduling.job import Job
-from attention_server.scheduling.queue import JobQueue
+from attention_server.scheduling.policy import Policy
+from attention_server.scheduling.queue import JobQueue, Taken
 from tests.unit.server.attend_requests import attend_request
 from tests.unit.server.scheduling.held_engine import PATIENCE_SECONDS
 
@@ -21,7 +22,13 @@ def _job() -> Job:
 
 
 def _queue(max_requests: int = 100) -> JobQueue:
-    return JobQueue(max_requests=max_requests)
+    return JobQueue(max_requests=max_requests, policy=Policy(threads=2, batching=True))
+
+
+def _taken(queue: JobQueue) -> list[Job]:
+    taken = queue.take()
+    assert taken is not None
+    return taken.jobs
 
 
 def test_jobs_are_taken_in_the_order_in_which_they_came() -> None:
@@ -29,7 +36,7 @@ def test_jobs_are_taken_in_the_order_in_which_they_came() -> None:
     for job in jobs:
         queue.put(job)
 
-    assert [queue.take() for _ in jobs] == [[job] for job in jobs]
+    assert [_taken(queue) for _ in jobs] == [[job] for job in jobs]
 
 
 def test_no_more_jobs_wait_than_allowed() -> None:
@@ -68,7 +75,7 @@ def test_a_job_that_is_abandoned_leaves_and_makes_room() -> None:
     jobs[0].abandon()
 
     queue.put(later := _job())
-    assert [queue.take(), queue.take()] == [[jobs[1]], [later]]
+    assert [_taken(queue), _taken(queue)] == [[jobs[1]], [later]]
 
 
 def test_a_job_abandoned_before_it_waits_never_waits() -> None:
@@ -77,7 +84,7 @@ def test_a_job_abandoned_before_it_waits_never_waits() -> None:
     queue.put(gone)
     queue.put(here)
 
-    assert queue.take() == [here]
+    assert _taken(queue) == [here]
 
 
 def test_a_reserved_place_is_taken() -> None:
@@ -129,7 +136,7 @@ def test_a_closed_queue_takes_no_job() -> None:
 
 def test_closing_ends_the_wait_for_a_job() -> None:
     queue = _queue()
-    taken: list[list[Job]] = []
+    taken: list[Taken | None] = []
     threads = [
         threading.Thread(target=lambda: taken.append(queue.take()), daemon=True) for _ in range(3)
     ]
@@ -140,7 +147,7 @@ def test_closing_ends_the_wait_for_a_job() -> None:
 
     for thread in threads:
         thread.join(PATIENCE_SECONDS)
-    assert taken == [[], [], []]
+    assert taken == [None, None, None]
 
 
 def test_what_waits_and_what_is_read_is_told() -> None:
