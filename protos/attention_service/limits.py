@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from attention_service.reasons import Reason
 from attention_service.shapes import Shapes
@@ -40,14 +40,22 @@ class Limits:
     """Largest batch * heads * query_len * kv_len."""
     stream_bytes: int
     """Largest request or answer on a stream, and largest tensor over all heads."""
+    in_chunks: bool = False
+    """Whether these are the bounds of a request on a stream; there ``message_bytes`` are all chunks
+    together."""
+
+    def on_stream(self) -> Limits:
+        """Returns the bounds of a request on a stream."""
+        return replace(self, message_bytes=self.stream_bytes, in_chunks=True)
 
     def check_message(self, size: int) -> None:
         """Refuses a message of more bytes than allowed."""
         if size > self.message_bytes:
+            where = "on a stream" if self.in_chunks else "in a message"
             raise OverLimit(
                 Reason.MESSAGE_LIMIT,
                 "",
-                f"the request takes {size} bytes, at most {self.message_bytes} fit in a message; "
+                f"the request takes {size} bytes, at most {self.message_bytes} fit {where}; "
                 "send fewer sequences at once, or FLOAT16",
             )
 
@@ -104,7 +112,7 @@ class Limits:
                 )
 
     def check_answer(self, shapes: Shapes, item_bytes: int) -> int:
-        """Returns the bytes of an answer's tensors; refuses an answer that no message holds.
+        """Returns the bytes of an answer's tensors; refuses an answer that is too large.
 
         Args:
             shapes: As ``answer_shapes`` returns them.
@@ -116,10 +124,13 @@ class Limits:
         )
         largest = self.message_bytes - _AROUND_TENSORS
         if size > largest:
+            others = "or send fewer sequences"
+            if not self.in_chunks and size <= self.stream_bytes - _AROUND_TENSORS:
+                others = "send fewer sequences, or use AttendStream"
             raise OverLimit(
                 Reason.ANSWER_LIMIT,
                 "outputs",
                 f"the answer would hold {size} bytes of tensors, at most {largest} fit; select "
-                "heads or query_indices, use top_k, ask for FLOAT16, or send fewer sequences",
+                f"heads or query_indices, use top_k, ask for FLOAT16, {others}",
             )
         return size

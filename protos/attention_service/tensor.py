@@ -16,7 +16,9 @@ __all__ = [
     "MAX_DIM",
     "MAX_RANK",
     "TensorError",
+    "announce",
     "byte_size",
+    "data_of",
     "decode",
     "encode",
     "fill",
@@ -33,6 +35,7 @@ _DTYPES: Mapping[pb.DataType.ValueType, np.dtype[Any]] = {
     pb.DATA_TYPE_BOOL: np.dtype("u1"),  # any byte but 0 is true
     pb.DATA_TYPE_INT32: np.dtype("<i4"),
 }
+_FLOAT32 = np.dtype(np.float32)
 _DATA_TYPES: Mapping[str, pb.DataType.ValueType] = {
     "float32": pb.DATA_TYPE_FLOAT32,
     "float16": pb.DATA_TYPE_FLOAT16,
@@ -67,34 +70,49 @@ def fill(message: pb.Tensor, array: NDArray[Any]) -> None:
     Raises:
         TypeError: As ``encode``.
     """
+    announce(message, array)
+    message.data = data_of(array).tobytes()
+
+
+def announce(message: pb.Tensor, array: NDArray[Any]) -> None:
+    """Puts the array's type and shape into an empty message, its data aside.
+
+    Raises:
+        TypeError: As ``encode``.
+    """
     data_type = _DATA_TYPES.get(array.dtype.name)
     if data_type is None:
         raise TypeError(f"no tensor of the contract holds {array.dtype}")
-    little_endian = (
-        array
-        if data_type == pb.DATA_TYPE_BFLOAT16
-        else array.astype(array.dtype.newbyteorder("<"), copy=False)
-    )
     message.data_type = data_type
     message.shape.extend(array.shape)
-    message.data = little_endian.tobytes()
 
 
-def decode(tensor: pb.Tensor) -> NDArray[Any]:
+def data_of(array: NDArray[Any]) -> NDArray[Any]:
+    """Returns the array as its data travels: row-major and little-endian, itself where it is."""
+    if array.dtype.kind != "V":  # bfloat16, as ml_dtypes registers it
+        array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return np.ascontiguousarray(array)
+
+
+def decode(tensor: pb.Tensor, data: NDArray[np.uint8] | None = None) -> NDArray[Any]:
     """Returns the message as an array, a read-only view where it can be; BFLOAT16 as float32.
+
+    Args:
+        tensor: The message.
+        data: Its data, where that came in pieces.
 
     Raises:
         TensorError: An unknown type, dimensions that are none, or data of another length.
     """
     shape = shape_of(tensor)
     expected = byte_size(tensor.data_type, shape)
-    data = tensor.data  # once: protobuf copies the bytes each time
-    if len(data) != expected:
+    content = tensor.data if data is None else data  # once: protobuf copies the bytes each time
+    if len(content) != expected:
         raise TensorError(
             Reason.INVALID_BYTE_LENGTH,
-            f"data must have {expected} bytes for this shape, not {len(data)}",
+            f"data must have {expected} bytes for this shape, not {len(content)}",
         )
-    array = np.frombuffer(data, _DTYPES[tensor.data_type]).reshape(shape)
+    array = np.frombuffer(content, _DTYPES[tensor.data_type]).reshape(shape)
     if tensor.data_type == pb.DATA_TYPE_BFLOAT16:
         widened = array.astype(np.uint32)
         widened <<= 16

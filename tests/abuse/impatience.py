@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import random
+import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from attention_client import AsyncAttentionClient, AttentionClient
 from attention_client.errors import AttentionError
 from attention_service.v1 import attention_pb2 as pb
 from tests.messages import floats, sdpa
+from tests.stream import in_chunks, request
 from tests.wire import SERVICE, Wire
 
 _LATEST_SECONDS = 0.06
@@ -26,20 +29,26 @@ _AT_ONCE = 12
 
 def _weighty() -> pb.AttendRequest:
     """Returns a request of 2 kB, whose answer has 512 KiB."""
-    request = sdpa(query=floats(1, 256, 2), key=None, value=None)
-    request.outputs.weights.SetInParent()
-    return request
+    attend = sdpa(query=floats(1, 256, 2), key=None, value=None)
+    attend.outputs.weights.SetInParent()
+    return attend
 
 
 _REQUESTS = [
-    request.SerializeToString()
-    for request in (
+    attend.SerializeToString()
+    for attend in (
         sdpa(),
         sdpa(model="nobody"),
         sdpa(query=floats(1, 1024, 2), key=None, value=None),  # little to send, much to compute
         sdpa(query=floats(1, 256, 1024), key=None, value=None),  # 1 MiB either way
         _weighty(),
     )
+]
+_STREAMED = [
+    [b""] * 3,
+    [request("a", sdpa()).SerializeToString(), request("b", _weighty()).SerializeToString()],
+    [message.SerializeToString() for message in in_chunks("a", _weighty(), 500)],
+    [message.SerializeToString() for message in in_chunks("a", sdpa(), 100)][:-1],
 ]
 _EMBEDDINGS = [np.ones(shape, np.float32) for shape in [(1, 4, 8), (1, 256, 1024), (1, 1024, 2)]]
 
@@ -109,9 +118,17 @@ def _begun(wire: Wire, plan: Plan) -> Any:
     """Returns a call under way: a grpc.Future, or a stream."""
     if plan.way == "stream":
         stream: Any = wire.channel.stream_stream(f"/{SERVICE}/AttendStream")
-        return stream(iter([b""] * 3), timeout=plan.deadline)
+        call = stream(iter(_STREAMED[plan.which % len(_STREAMED)]), timeout=plan.deadline)
+        threading.Thread(target=_read, args=(call,)).start()
+        return call
     method: Any = wire.channel.unary_unary(f"/{SERVICE}/Attend")
     return method.future(_REQUESTS[plan.which % len(_REQUESTS)], timeout=plan.deadline)
+
+
+def _read(call: Any) -> None:
+    with contextlib.suppress(grpc.RpcError):
+        for _ in call:
+            pass
 
 
 async def _left(call: Any, plan: Plan) -> str:

@@ -5,28 +5,32 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from itertools import count, islice
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import seed as seeded
 
 from attention_service import tensor
 from attention_service.v1 import attention_pb2 as pb
 from tests.contract.fuzz.chance import Chance
-from tests.contract.fuzz.corpus import GOOD, NOT_BUILT
+from tests.contract.fuzz.corpus import GOOD, NOT_BUILT, STREAMED
 from tests.contract.fuzz.mutation import Mutator
 from tests.contract.fuzz.requests import requests
 from tests.contract.fuzz.right_requests import right_requests
-from tests.contract.fuzz.verdict import ANSWERED, finding, outcome
+from tests.contract.fuzz.verdict import ANSWERED, finding, finding_on_stream, outcome
 from tests.contract.pipelined import Call, begin, ended
 from tests.integration.programs import ServerProcess
 from tests.made_models import write_models
+from tests.stream import Stream
 from tests.wire import Wire
 
 MUTATED, GENERATED = 20_000, 5_000
+STREAMS, MESSAGES = 600, 6
 GOOD_EVERY = 25
 TOLD = 5
 # Seen in a run: a fifth of the mutants answered, and nine reasons for more than 1 % of them each.
@@ -55,6 +59,14 @@ def without_times(answer: bytes) -> bytes:
     response = pb.AttendResponse.FromString(answer)
     response.ClearField("execution")
     return response.SerializeToString(deterministic=True)
+
+
+def is_message(data: bytes) -> bool:
+    try:
+        pb.AttendStreamRequest.FromString(data)
+    except DecodeError:
+        return False
+    return True
 
 
 def assert_diverse(outcomes: Counter[str], *, good: int = 0) -> None:
@@ -108,6 +120,32 @@ def test_mutated_requests_are_answered_or_refused_and_cost_nobody_else_anything(
     times = MUTATED * fuzz_times
     assert outcomes.total() == times + times // GOOD_EVERY
     assert_diverse(outcomes, good=times // GOOD_EVERY)
+    assert len(server.log) == 1, server.log
+
+
+def test_mutated_messages_on_a_stream_are_answered_or_refused_in_band(
+    server: ServerProcess, wire: Wire, fuzz_seed: int, fuzz_times: int
+) -> None:
+    mutator = Mutator(Chance(fuzz_seed), STREAMED)
+    outcomes = Counter[str]()
+    for _ in range(STREAMS * fuzz_times):
+        drawn = (mutator.mutant().data for _ in count())
+        # What is no message ends the stream, and comes last.
+        sent = [*islice(filter(is_message, drawn), MESSAGES), next(drawn)]
+        told = f"--fuzz-seed={fuzz_seed} {[data.hex() for data in sent]}"
+        with Stream(wire) as stream:
+            stream.send(*sent)
+            answers, refusal = stream.ended()
+        for answer in answers:
+            found = finding_on_stream(answer)
+            assert not found, f"{found}: {told}"
+            outcomes[answer.error.reason or ANSWERED] += 1
+        if refusal is not None:
+            assert refusal.code is grpc.StatusCode.INVALID_ARGUMENT, told
+            outcomes[refusal.reason] += 1
+
+    assert outcomes[ANSWERED] >= outcomes.total() * LEAST_ANSWERED, outcomes
+    assert len(outcomes) > REASONS, outcomes
     assert len(server.log) == 1, server.log
 
 

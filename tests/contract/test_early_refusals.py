@@ -20,11 +20,11 @@ from attention_client import (
     FieldViolation,
     LimitExceededError,
     Reason,
-    RequestTooLargeError,
     ScoresSpec,
     WeightsSpec,
 )
 from attention_client._attend import AttendCall
+from attention_client._outgoing import Outgoing
 from attention_client._over_limits import check_attend
 from attention_client._request import request_of
 from attention_server import EmbeddedServer
@@ -34,6 +34,7 @@ from attention_server.domain.model import SDPA, AttentionSettings, Model, ModelK
 from attention_server.edge.attend import AttendHandlers
 from attention_server.edge.decode import decode
 from attention_server.edge.describe import DescribeHandlers
+from attention_server.edge.stream import StreamHandlers
 from attention_service import tensor
 from attention_service.limits import Limits, OverLimit
 from attention_service.v1 import attention_pb2 as pb
@@ -66,7 +67,11 @@ def served(**settings: Any) -> Iterator[Served]:
         return call
 
     with pytest.MonkeyPatch.context() as patch:
-        for handlers, name in ((AttendHandlers, "attend"), (DescribeHandlers, "get_server_info")):
+        for handlers, name in (
+            (AttendHandlers, "attend"),
+            (StreamHandlers, "attend_stream"),
+            (DescribeHandlers, "get_server_info"),
+        ):
             patch.setattr(handlers, name, counted(getattr(handlers, name)))
         with EmbeddedServer(demo=False, **settings) as server:
             yield Served(server.address, calls)
@@ -110,12 +115,15 @@ def keywords_of(message: pb.AttendRequest) -> dict[str, Any] | None:
     }
 
 
-ROWS = [
-    pytest.param(row.request, keywords, id=row.what)
-    for row in limits.ROWS
-    if isinstance(row.request, pb.AttendRequest)
-    and (keywords := keywords_of(row.request)) is not None
-]
+def rows(*, streamed: bool) -> list[Any]:
+    """Returns what is over a limit, or what is over one of messages alone."""
+    return [
+        pytest.param(row.request, keywords, id=row.what)
+        for row in limits.ROWS
+        if isinstance(row.request, pb.AttendRequest)
+        and (row.reason is Reason.ANSWER_LIMIT) is streamed
+        and (keywords := keywords_of(row.request)) is not None
+    ]
 
 
 def refused(ask: Ask, address: str, **keywords: Any) -> AttentionError:
@@ -124,7 +132,7 @@ def refused(ask: Ask, address: str, **keywords: Any) -> AttentionError:
     return caught.value
 
 
-@pytest.mark.parametrize(("request_", "keywords"), ROWS)
+@pytest.mark.parametrize(("request_", "keywords"), rows(streamed=False))
 def test_sdk_refuses_in_the_servers_words_and_sends_nothing(
     small: Served, ask: Ask, request_: pb.AttendRequest, keywords: dict[str, Any]
 ) -> None:
@@ -146,44 +154,52 @@ def test_every_limit_of_a_server_has_a_request_above() -> None:
     assert said == {reason for reason in Reason if reason.name.endswith("_LIMIT")} - {
         Reason.MESSAGE_LIMIT
     }
-    assert len(ROWS) >= len(limits.ROWS) - 2  # what has a shape without data no array can say
+    asked = rows(streamed=False) + rows(streamed=True)
+    assert len(asked) >= len(limits.ROWS) - 2  # what has a shape without data no array can say
 
 
-def test_message_that_is_too_large_is_not_sent_and_its_size_is_the_one_that_travels(
-    small: Served, ask: Ask
+@pytest.mark.parametrize(("request_", "keywords"), rows(streamed=True))
+def test_what_no_message_holds_is_answered_on_a_stream(
+    small: Served, ask: Ask, request_: pb.AttendRequest, keywords: dict[str, Any]
 ) -> None:
-    large: dict[str, Any] = {"query": np.ones((1, 9, 2048), np.float32), "num_heads": 1}
+    result = ask(small.address, lambda client: client.attend("sdpa", **keywords))
 
-    error = refused(ask, small.address, **large)
+    assert small.calls == {"get_server_info": 1, "attend_stream": 1}
+    assert sum(array.nbytes for array in result.arrays().values()) > (1 << 16) - 4096
+    with Wire(small.address) as wire:
+        assert wire.refusal("Attend", request_).reason == Reason.ANSWER_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("keywords", "reason", "message"),
+    [
+        (
+            {
+                **{name: np.ones((1, 16, 2048), np.float32) for name in _TENSORS},
+                "output": False,
+            },
+            Reason.MESSAGE_LIMIT,
+            f"the request takes {3 << 17} bytes, at most {1 << 18} fit on a stream",
+        ),
+        (
+            {"query": np.ones((1, 9, 1)), "value": np.ones((1, 9, 8192), np.float16)},
+            Reason.ANSWER_LIMIT,
+            f"the answer would hold {9 << 15} bytes of tensors, at most {(1 << 18) - 4096} fit",
+        ),
+    ],
+    ids=["request", "answer"],
+)
+def test_what_no_stream_holds_is_refused(
+    small: Served, ask: Ask, keywords: dict[str, Any], reason: Reason, message: str
+) -> None:
+    error = refused(ask, small.address, num_heads=1, **keywords)
 
     assert small.calls == {"get_server_info": 1}
-    message = request_of(AttendCall("sdpa", **large))
-    with Wire(small.address) as wire:
-        said = wire.refusal("Attend", message).message
-    assert f"({message.ByteSize()} vs. {1 << 16})" in said  # gRPC's words
-    assert type(error) is RequestTooLargeError
-    assert error.message == (
-        f"the request takes {message.ByteSize()} bytes, at most {1 << 16} fit in a message; "
-        "send fewer sequences at once, or FLOAT16"
-    )
-    assert (error.reason, error.violations, error.code) == (Reason.MESSAGE_LIMIT, (), None)
+    assert message in error.message
+    assert (error.reason, error.code) == (reason, None)
 
 
-def test_message_of_exactly_the_limit_is_sent() -> None:
-    bounds = Limits(message_bytes=1 << 16, batch=1, length=1, work=1, stream_bytes=1 << 16)
-    row = next(
-        np.ones((1, 1, dim), np.float16)
-        for dim in range(1 << 15, 0, -1)
-        if request_of(AttendCall("m", np.ones((1, 1, dim), np.float16))).ByteSize() <= 1 << 16
-    )
-
-    assert request_of(AttendCall("m", row)).ByteSize() > (1 << 16) - 2
-    check_attend(request_of(AttendCall("m", row)), bounds)
-    with pytest.raises(OverLimit):
-        check_attend(request_of(AttendCall("mmm", row)), bounds)
-
-
-_BOUNDS = Limits(message_bytes=1 << 13, batch=7, length=7, work=800, stream_bytes=4000)
+_BOUNDS = Limits(message_bytes=1 << 13, batch=7, length=7, work=800, stream_bytes=8000).on_stream()
 _UP_TO_8 = st.integers(1, 8)
 _LISTS = st.none() | st.lists(st.just(0), min_size=1, max_size=8)
 _SELECTIONS: dict[str, Any] = {
@@ -215,14 +231,12 @@ def test_sdk_refuses_exactly_what_the_server_refuses(
         )
     )
 
-    assume(request.ByteSize() <= _BOUNDS.message_bytes)  # gRPC lets nothing else through
+    assume(request.nbytes <= _BOUNDS.stream_bytes)  # the server counts what comes
 
     assert _said_by_sdk(request) == _said_by_server(request)
 
 
-def _said_by_sdk(
-    request: pb.AttendRequest, bounds: Limits = _BOUNDS
-) -> tuple[Reason, str, str] | None:
+def _said_by_sdk(request: Outgoing, bounds: Limits = _BOUNDS) -> tuple[Reason, str, str] | None:
     try:
         check_attend(request, bounds)
     except OverLimit as over:
@@ -231,10 +245,10 @@ def _said_by_sdk(
 
 
 def _said_by_server(
-    request: pb.AttendRequest, bounds: Limits = _BOUNDS, model: Model = SDPA
+    request: Outgoing, bounds: Limits = _BOUNDS, model: Model = SDPA
 ) -> tuple[Reason, str, str] | None:
     try:
-        decode(request, Catalog([model]), bounds)
+        decode(request.message(), Catalog([model]), bounds)
     except LimitExceeded as error:
         return (error.reason, *error.violations[0])
     return None
@@ -251,7 +265,7 @@ def test_weights_of_a_model_that_comes_whole_are_bounded_by_the_server() -> None
         defaults=AttentionSettings(num_heads=4, num_kv_heads=4, scale=0.0),
     )
 
-    bounds = replace(_BOUNDS, work=1 << 20)
+    bounds = replace(_BOUNDS, work=1 << 20, stream_bytes=4000)
 
     def said(batch: int) -> tuple[Reason, str, str] | None:
         request = request_of(AttendCall("whole", np.ones((batch, 7, 1)), num_heads=4))
@@ -288,7 +302,7 @@ def test_limits_are_read_once_however_much_is_asked(small: Served) -> None:
         for _ in range(20):
             client.attend("sdpa", np.ones((1, 1, 4)), num_heads=1)
 
-    assert small.calls == {"get_server_info": 1, "attend": 20}
+    assert small.calls == {"get_server_info": 1, "attend_stream": 1}
 
 
 def test_client_refuses_nothing_that_a_server_started_anew_would_take() -> None:
@@ -301,7 +315,7 @@ def test_client_refuses_nothing_that_a_server_started_anew_would_take() -> None:
     with served(listen=before.address) as after, client:
         client.attend("sdpa", _LONG, num_heads=1)
 
-    assert after.calls == {"get_server_info": 1, "attend": 1}
+    assert after.calls == {"get_server_info": 1, "attend_stream": 1}
 
 
 def test_server_refuses_by_itself_where_it_takes_less_than_before() -> None:
@@ -316,5 +330,5 @@ def test_server_refuses_by_itself_where_it_takes_less_than_before() -> None:
     ):
         client.attend("sdpa", _LONG, num_heads=1)
 
-    assert after.calls == {"attend": 1}
+    assert after.calls == {"attend_stream": 1}
     assert caught.value.code == "INVALID_ARGUMENT"

@@ -20,6 +20,7 @@ from attention_server.engine.engine import Engine
 from attention_service.reasons import DOMAIN, Reason
 from attention_service.v1 import attention_pb2 as pb
 from tests.messages import sdpa
+from tests.stream import Stream, request
 from tests.wire import Wire
 
 Invalid, Limit = errors.InvalidRequest, errors.LimitExceeded
@@ -102,7 +103,7 @@ def engine_gives(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]
     """Puts an engine in place that answers with an error, or raises what is none of ours."""
 
     def give(error: Exception) -> None:
-        def run(self: Engine, tasks: Any) -> Iterator[Exception]:
+        def run(self: Engine, *_: Any) -> Iterator[Exception]:
             if not isinstance(error, errors.RequestError):
                 raise error
             yield error
@@ -140,6 +141,26 @@ def test_reason_becomes_its_status_and_then_its_error(
     raised = caught.value
     assert type(raised) is expected
     assert (raised.reason, raised.code, raised.message) == (reason, code, error.message)
+
+
+@pytest.mark.parametrize("reason", FACTS, ids=str)
+def test_reason_is_told_in_band_as_it_is_in_a_status(
+    server: EmbeddedServer, engine_gives: Callable[[Exception], None], reason: Reason
+) -> None:
+    error, code, _ = FACTS[reason]
+    engine_gives(error)
+
+    with Wire(server.address) as wire, Stream(wire) as stream:
+        stream.send(request("a", sdpa()))
+        (answer,) = stream.rest()
+
+    told = answer.error
+    assert (told.reason, told.message) == (reason, error.message)
+    assert told.code == grpc.StatusCode[code].value[0]
+    at_fault = error.violations if isinstance(error, errors.InvalidRequest) else ()
+    assert [(v.field, v.description) for v in told.violations] == list(at_fault)
+    retry = error.retry_after_seconds if isinstance(error, errors.QueueFull) else 0
+    assert told.retry_after.ToTimedelta().total_seconds() == retry
 
 
 def test_fields_at_fault_reach_the_caller(
@@ -214,6 +235,26 @@ def test_fault_of_a_describing_call_is_an_id_to_the_caller(
 
     assert refusal.reason == "INTERNAL"
     assert "division" not in refusal.message
+    assert "division" in caplog.text
+
+
+def test_fault_on_a_stream_is_an_id_in_band_and_the_stream_goes_on(
+    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Wire(server.address) as wire, Stream(wire) as stream:
+        for at_fault in ("engine.engine.Engine.run", "domain.catalog.Catalog.find"):
+            with monkeypatch.context() as faulty:
+                faulty.setattr(f"attention_server.{at_fault}", lambda *_: 1 / 0)
+                stream.send(request("a", sdpa()))
+                error = stream.read().error
+
+            assert (error.code, error.reason) == (13, "INTERNAL")
+            assert "division" not in error.message
+            (identifier,) = re.findall(r"[0-9a-f]{16}", error.message)
+            assert any(identifier in record.getMessage() for record in caplog.records)
+        stream.send(request("a", sdpa()))
+        assert stream.read().WhichOneof("part") == "response"
+
     assert "division" in caplog.text
 
 

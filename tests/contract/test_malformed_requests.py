@@ -135,20 +135,6 @@ def test_call_without_a_deadline_is_answered(wire: Wire) -> None:
     assert wire.begin("Attend", sdpa(), timeout=None).result()
 
 
-def test_attend_stream_is_refused_as_not_built(wire: Wire) -> None:
-    refusal = wire.stream_refusal("AttendStream", [pb.AttendStreamRequest(request_id="1")])
-
-    assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED")
-    assert refusal.message == "AttendStream is not implemented by this server yet"
-    check_words(refusal)
-
-
-def test_attend_stream_is_refused_without_a_message(wire: Wire) -> None:
-    refusal = wire.stream_refusal("AttendStream", [])
-
-    assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED")
-
-
 def test_analyze_heads_is_refused_by_its_name(wire: Wire) -> None:
     refusal = wire.refusal("AnalyzeHeads", pb.AnalyzeHeadsRequest())
 

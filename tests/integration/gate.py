@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from attention_server.domain.errors import QueueFull, RequestError
-from attention_server.domain.request import AttendResult, Task
+from attention_server.domain.errors import QueueFull
+from attention_server.domain.request import AttendResult, Manner, Task
 from attention_server.engine.engine import Engine
 from attention_server.scheduling.job import Job
 from attention_server.scheduling.scheduler import Scheduler
@@ -33,13 +33,13 @@ class Gate:
         abandon = Job.abandon
 
         def gated_run(
-            engine: Engine, tasks: Sequence[Task]
-        ) -> Iterator[AttendResult | RequestError]:
+            engine: Engine, tasks: Sequence[Task], manner: Manner
+        ) -> Iterator[AttendResult | Exception]:
             with self._changed:
                 self.reached += [task.request.query_len for task in tasks]
                 self._changed.notify_all()
             assert self._is_open.wait(_PATIENCE_SECONDS), "nobody opened the gate"
-            yield from run(engine, tasks)
+            yield from run(engine, tasks, manner)
 
         @contextmanager
         def watched_reserved(scheduler: Scheduler) -> Iterator[None]:

@@ -305,13 +305,15 @@ def test_refusal_becomes_an_exception(
     assert caught.value.reason is reason
 
 
-def test_request_larger_than_a_message_is_refused_as_too_large(ask: Ask) -> None:
-    large = np.ones((1, 9, 2048), np.float32)  # 72 kB
+def test_request_larger_than_a_stream_takes_is_refused_as_too_large(ask: Ask) -> None:
+    large = [np.ones((1, 9, 1024), np.float32)] * 3  # 36 kB each
+    keywords: dict[str, Any] = {"num_heads": 1, "output": False, "weights": True}
+    limits: dict[str, Any] = {"max_message_bytes": 1 << 16, "max_stream_bytes": 1 << 16}
     with (
-        EmbeddedServer(demo=False, max_message_bytes=1 << 16) as server,
+        EmbeddedServer(demo=False, **limits) as server,
         pytest.raises(RequestTooLargeError) as caught,
     ):
-        ask(server.address, lambda client: client.attend("sdpa", large, num_heads=1))
+        ask(server.address, lambda client: client.attend("sdpa", *large, **keywords))
 
     assert (caught.value.reason, caught.value.code) == (Reason.MESSAGE_LIMIT, None)
 

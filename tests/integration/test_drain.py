@@ -38,9 +38,9 @@ from attention_server.scheduling.scheduler import Scheduler
 
 run, submit = Engine.run, Scheduler.submit
 
-def gated_run(engine, tasks):
+def gated_run(engine, tasks, manner):
     sys.stdin.read()
-    yield from run(engine, tasks)
+    yield from run(engine, tasks, manner)
 
 def watched_submit(scheduler, job):
     submit(scheduler, job)

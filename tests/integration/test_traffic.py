@@ -43,7 +43,7 @@ def refused_as_not_built(wire: Wire, gate: Gate) -> None:
 
 
 def refused_as_a_stream(wire: Wire, gate: Gate) -> None:
-    wire.stream_refusal("AttendStream", [pb.AttendStreamRequest()])
+    wire.stream_refusal("AttendStream", [b"\xff"])
 
 
 def left_while_waiting(wire: Wire, gate: Gate) -> None:

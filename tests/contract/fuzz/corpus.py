@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from attention_service.v1 import attention_pb2 as pb
 from tests.made_models import WIDTH
 from tests.messages import array, booleans, floats, layer, sdpa
+from tests.stream import cancel, in_chunks, request
 
 BATCH, QUERY_LEN, KV_LEN, HEADS = 2, 2, 3, 2
 DEMO_DIM = 256
@@ -143,8 +144,21 @@ NOT_BUILT = (
             relations=[pb.Relation(name="nsubj", pairs=[pb.Pair(sequence=1, query=2, key=3)])],
         ),
     ),
-    Good("AttendStream", pb.AttendStreamRequest(request_id="1", request=sdpa())),
 )
 """Known to the contract, and refused whatever they hold."""
 
 GOOD = tuple(_requests())
+
+
+def _streamed() -> Iterator[Good]:
+    for i, attend in enumerate(_attend()):
+        whole = request(f"{i % 3}", attend)
+        whole.request.request_id = ""
+        yield Good("AttendStream", whole)
+        first, *chunks = in_chunks(f"{i % 3}", whole.request, 40)
+        yield from (Good("AttendStream", message) for message in (first, *chunks[:2]))
+    yield Good("AttendStream", cancel("1"))
+
+
+STREAMED = tuple(_streamed())
+"""Messages of a stream: whole requests, first messages of others, chunks, a cancel."""

@@ -24,8 +24,17 @@ _REFUSALS: Mapping[str, frozenset[grpc.StatusCode]] = {
     "GetModel": frozenset({_INVALID, _NOT_FOUND}),
     "GetServerInfo": frozenset({_INVALID}),
     "AnalyzeHeads": frozenset({_NOT_BUILT}),
-    "AttendStream": frozenset({_NOT_BUILT}),
 }
+_CODES_ON_STREAM = frozenset(
+    code.value[0]
+    for code in (
+        _INVALID,
+        _NOT_FOUND,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.UNAVAILABLE,  # too many wait for chunks
+    )
+)
 _ANSWERS: Mapping[str, type[Message]] = {
     "Attend": pb.AttendResponse,
     "ListModels": pb.ListModelsResponse,
@@ -45,6 +54,15 @@ def finding(rpc: str, call: Any) -> str:
         return "answered, though it is not built"
     message = _ANSWERS[rpc].FromString(answer)
     return not_finite(message) if isinstance(message, pb.AttendResponse) else ""
+
+
+def finding_on_stream(answer: pb.AttendStreamResponse) -> str:
+    """Returns what is wrong with an answer on a stream; nothing where all is well."""
+    if answer.WhichOneof("part") != "error":
+        return not_finite(answer.response) if answer.HasField("response") else "no answer"
+    if answer.error.code not in _CODES_ON_STREAM:
+        return f"{answer.error.code}: {answer.error.message}"
+    return "" if answer.error.reason in list(Reason) else f"no reason: {answer.error.reason}"
 
 
 def outcome(call: Any) -> str:
