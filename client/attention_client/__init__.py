@@ -8,6 +8,7 @@
 Every method raises ``AttentionError`` or one of its subclasses, see ``attention_client.errors``.
 """
 
+from attention_client._attend import AttendCall
 from attention_client._awaiting import AsyncAttentionClient
 from attention_client._blocking import AttentionClient
 from attention_client._models import Limits, Model, ServerInfo
@@ -38,6 +39,7 @@ from attention_service.reasons import Reason
 
 __all__ = [
     "AsyncAttentionClient",
+    "AttendCall",
     "AttendResult",
     "AttentionClient",
     "AttentionError",

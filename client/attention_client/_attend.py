@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 
 from attention_client._arrays import Array
-from attention_client._call import Ask, Call
+from attention_client._call import Call, Server
 from attention_client._names import CausalMode, FloatType
 from attention_client._numbers import Integers
 from attention_client._over_limits import check_attend
 from attention_client._request import request_of
 from attention_client._results import AttendResult
 from attention_client._specs import ScoresSpec, WeightsSpec
-from attention_service.v1 import attention_pb2 as pb
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,10 +109,8 @@ class AttendCall(Call[AttendResult]):
     request_id: str | None = None
     timeout: float | None = None
 
-    async def exchange(self, ask: Ask) -> AttendResult:
+    async def exchange(self, server: Server) -> AttendResult:
         """Returns the answer."""
         request = request_of(self)
-        response: pb.AttendResponse = await ask(
-            "Attend", request, check=lambda limits: check_attend(request, limits)
-        )
-        return AttendResult.from_message(response)
+        answer = await server.attend(request, lambda limits: check_attend(request, limits))
+        return AttendResult.from_answer(answer, request_id=request.request_id)

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 import grpc
 from google.protobuf.message import Message
 
 from attention_client._attend import AttendCall
+from attention_client._awaiting_stream import AwaitingStream
 from attention_client._call import Call
 from attention_client._channel import channel_options, checked_address
 from attention_client._describe import GetModelCall, ListModelsCall, ServerInfoCall
+from attention_client._many import Ahead, AttendMany, Calls, Errors
 from attention_client._methods import described_as
+from attention_client._results import AttendResult
 from attention_client._retry import RetryPolicy
 from attention_client._session import Session, seconds
-from attention_client.errors import ClientClosedError, RequestCancelledError
+from attention_client._stream import Outcome, Settle
+from attention_client._streams import Streams
+from attention_client.errors import AttentionError, ClientClosedError, RequestCancelledError
 from attention_service.v1 import attention_pb2_grpc
 
 __all__ = ["AsyncAttentionClient"]
 
 Keywords = ParamSpec("Keywords")
 ResultT = TypeVar("ResultT")
+
+_LONGEST_WAIT_SECONDS = 1e6
 
 
 def _awaiting(
@@ -37,7 +44,7 @@ def _awaiting(
     ) -> ResultT:
         return await self._session.answer(build(*args, **kwargs))
 
-    return described_as(name, build, method)
+    return described_as(name, build)(method)
 
 
 class AsyncAttentionClient:
@@ -64,6 +71,55 @@ class AsyncAttentionClient:
 
     attend = _awaiting("attend", AttendCall)
     """Returns attention over one batch of sequences, see ``AttendCall`` for the keywords."""
+
+    @overload
+    def attend_many(
+        self,
+        calls: Calls,
+        *,
+        errors: Literal["raise"] = "raise",
+        in_flight: int = 32,
+        timeout: float | None = None,
+    ) -> AsyncIterator[AttendResult]: ...
+    @overload
+    def attend_many(
+        self,
+        calls: Calls,
+        *,
+        errors: Errors,
+        in_flight: int = 32,
+        timeout: float | None = None,
+    ) -> AsyncIterator[AttendResult | AttentionError]: ...
+    @described_as("attend_many", AttendMany)
+    def attend_many(
+        self, *args: Any, **kwargs: Any
+    ) -> AsyncIterator[AttendResult | AttentionError]:
+        """Returns attention for many requests, in order."""
+        return self._results(AttendMany(*args, **kwargs))
+
+    async def _results(self, many: AttendMany) -> AsyncIterator[AttendResult | AttentionError]:
+        ahead: Ahead[asyncio.Task[AttendResult]] = Ahead(many.in_flight)
+        tasks: set[asyncio.Task[AttendResult]] = set()
+
+        def ended(task: asyncio.Task[AttendResult]) -> None:
+            tasks.discard(task)
+            if not task.cancelled():
+                task.exception()  # it counts as told, though nobody may come to ask for it
+
+        try:
+            for call in many.calls:
+                while ahead and (ahead.first.done() or not ahead.has_room_for(call)):
+                    yield await _result(ahead.pop(), many.errors)
+                task = asyncio.create_task(many.answer(self._session, call))
+                tasks.add(task)
+                task.add_done_callback(ended)
+                ahead.add(call, task)
+            while ahead:
+                yield await _result(ahead.pop(), many.errors)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     list_models = _awaiting("list_models", ListModelsCall)
     """Returns all models of the server."""
@@ -93,6 +149,18 @@ class AsyncAttentionClient:
         await self.close()
 
 
+async def _result(
+    task: asyncio.Task[AttendResult], errors: Errors
+) -> AttendResult | AttentionError:
+    """Returns the result, or the error where errors are returned."""
+    try:
+        return await task
+    except AttentionError as error:
+        if errors == "raise":
+            raise
+        return error
+
+
 class _AwaitingTransport:
     """Coroutines over a channel that is opened in the event loop of the first call."""
 
@@ -100,9 +168,15 @@ class _AwaitingTransport:
         self._address = address
         self._channel: grpc.aio.Channel | None = None
         self._stub: Any = None
+        self._streams = Streams(lambda: AwaitingStream(self._opened()))
         self._closed = False
 
-    async def send(self, rpc: str, request: Message, *, timeout: float) -> Any:
+    def _opened(self) -> grpc.aio.Channel:
+        """Returns the channel.
+
+        Raises:
+            ClientClosedError: The client is closed.
+        """
         if self._closed:
             raise ClientClosedError("the client is closed")
         if self._channel is None:
@@ -110,6 +184,10 @@ class _AwaitingTransport:
                 self._address, options=channel_options(self._address)
             )
             self._stub = attention_pb2_grpc.AttentionServiceStub(self._channel)
+        return self._channel
+
+    async def send(self, rpc: str, request: Message, *, timeout: float) -> Any:
+        self._opened()
         call = getattr(self._stub, rpc)(request, timeout=timeout)
         answer = asyncio.ensure_future(call)
         # gRPC's close() cancels the calls, which looks like a cancelled task to whoever awaits one.
@@ -123,6 +201,25 @@ class _AwaitingTransport:
             raise RequestCancelledError("the client was closed meanwhile", code="CANCELLED")
         return answer.result()
 
+    def stream(self, *, needed: bool) -> AwaitingStream | None:
+        self._opened()
+        return self._streams.current(needed=needed)
+
+    async def outcome(self, begin: Callable[[Settle], None], *, timeout: float) -> Outcome | None:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Outcome | None] = loop.create_future()
+
+        def settle(outcome: Outcome | None) -> None:
+            if not future.done():
+                future.set_result(outcome)
+
+        timer = loop.call_later(min(timeout, _LONGEST_WAIT_SECONDS), settle, None)
+        try:
+            begin(settle)
+            return await future
+        finally:
+            timer.cancel()
+
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
@@ -131,5 +228,8 @@ class _AwaitingTransport:
 
     async def close(self) -> None:
         self._closed = True
+        self._streams.close(
+            RequestCancelledError("the client was closed meanwhile", code="CANCELLED")
+        )
         if self._channel is not None:
             await self._channel.close()

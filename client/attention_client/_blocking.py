@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 import grpc
 from google.protobuf.message import Message
 
 from attention_client._attend import AttendCall
+from attention_client._blocking_stream import BlockingStream
 from attention_client._call import Call
 from attention_client._channel import channel_options, checked_address
 from attention_client._describe import GetModelCall, ListModelsCall, ServerInfoCall
+from attention_client._many import Ahead, AttendMany, Calls, Errors
 from attention_client._methods import described_as
+from attention_client._results import AttendResult
 from attention_client._retry import RetryPolicy
-from attention_client._session import Session, seconds, without_waiting
-from attention_client.errors import ClientClosedError
+from attention_client._session import Session, seconds
+from attention_client._stream import Outcome, Settle
+from attention_client._streams import Streams
+from attention_client._turns import Turn, Turns, Waiting, result_of
+from attention_client.errors import AttentionError, ClientClosedError, RequestCancelledError
 from attention_service.v1 import attention_pb2_grpc
 
 __all__ = ["AttentionClient"]
@@ -36,9 +42,9 @@ def _blocking(
     def method(
         self: AttentionClient, /, *args: Keywords.args, **kwargs: Keywords.kwargs
     ) -> ResultT:
-        return without_waiting(self._session.answer(build(*args, **kwargs)))
+        return result_of(self._session.answer(build(*args, **kwargs)))
 
-    return described_as(name, build, method)
+    return described_as(name, build)(method)
 
 
 class AttentionClient:
@@ -66,6 +72,42 @@ class AttentionClient:
     attend = _blocking("attend", AttendCall)
     """Returns attention over one batch of sequences, see ``AttendCall`` for the keywords."""
 
+    @overload
+    def attend_many(
+        self,
+        calls: Calls,
+        *,
+        errors: Literal["raise"] = "raise",
+        in_flight: int = 32,
+        timeout: float | None = None,
+    ) -> Iterator[AttendResult]: ...
+    @overload
+    def attend_many(
+        self,
+        calls: Calls,
+        *,
+        errors: Errors,
+        in_flight: int = 32,
+        timeout: float | None = None,
+    ) -> Iterator[AttendResult | AttentionError]: ...
+    @described_as("attend_many", AttendMany)
+    def attend_many(self, *args: Any, **kwargs: Any) -> Iterator[AttendResult | AttentionError]:
+        """Returns attention for many requests, in order."""
+        return self._results(AttendMany(*args, **kwargs))
+
+    def _results(self, many: AttendMany) -> Iterator[AttendResult | AttentionError]:
+        turns: Turns[AttendResult] = Turns()
+        ahead: Ahead[Turn[AttendResult]] = Ahead(many.in_flight)
+        try:
+            for call in many.calls:
+                while ahead and (ahead.first.is_done or not ahead.has_room_for(call)):
+                    yield _result(turns, ahead.pop(), many.errors)
+                ahead.add(call, turns.start(many.answer(self._session, call)))
+            while ahead:
+                yield _result(turns, ahead.pop(), many.errors)
+        finally:
+            turns.abandon()
+
     list_models = _blocking("list_models", ListModelsCall)
     """Returns all models of the server."""
 
@@ -91,30 +133,61 @@ class AttentionClient:
         self.close()
 
 
+def _result(
+    turns: Turns[AttendResult], turn: Turn[AttendResult], errors: Errors
+) -> AttendResult | AttentionError:
+    """Returns the result, or the error where errors are returned."""
+    try:
+        return turns.result(turn)
+    except AttentionError as error:
+        if errors == "raise":
+            raise
+        return error
+
+
 class _BlockingTransport:
-    """Coroutines that never suspend: they block."""
+    """Coroutines that block, but for outcomes and pauses, for which ``Turns`` waits."""
 
     def __init__(self, address: str) -> None:
-        self._channel = grpc.insecure_channel(address, options=channel_options(address))
-        self._stub = attention_pb2_grpc.AttentionServiceStub(self._channel)
+        channel = grpc.insecure_channel(address, options=channel_options(address))
+        self._channel = channel
+        self._stub = attention_pb2_grpc.AttentionServiceStub(channel)
+        self._streams = Streams(lambda: BlockingStream(channel))
         self._closed = False
+        # A client that nobody closed is gone with its last user all the same.
+        weakref.finalize(self, self._streams.close, _closed_meanwhile())
 
     async def send(self, rpc: str, request: Message, *, timeout: float) -> Any:
-        if self._closed:
-            raise ClientClosedError("the client is closed")
-        try:
-            return getattr(self._stub, rpc)(request, timeout=timeout)
-        except ValueError:  # gRPC's, where another thread closed the channel since the line above
-            if not self._closed:
-                raise
-        raise ClientClosedError("the client is closed")  # here: the user sees no ValueError of gRPC
+        return self._open(lambda: getattr(self._stub, rpc)(request, timeout=timeout))
+
+    def stream(self, *, needed: bool) -> BlockingStream | None:
+        return self._open(lambda: self._streams.current(needed=needed))
+
+    async def outcome(self, begin: Callable[[Settle], None], *, timeout: float) -> Outcome | None:
+        return await Waiting(begin, timeout)
 
     async def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)  # noqa: ASYNC251  # no event loop runs this
+        await Waiting(lambda _: None, seconds)
 
     async def wait(self, future: Future[None], *, timeout: float) -> None:
         futures.wait([future], timeout)
 
     def close(self) -> None:
         self._closed = True
+        self._streams.close(_closed_meanwhile())
         self._channel.close()
+
+    def _open(self, use: Callable[[], ResultT]) -> ResultT:
+        """Returns what comes of using the channel, while it is open."""
+        if self._closed:
+            raise ClientClosedError("the client is closed")
+        try:
+            return use()
+        except ValueError:  # gRPC's, where another thread closed the channel since the line above
+            if not self._closed:
+                raise
+        raise ClientClosedError("the client is closed")  # here: the user sees no ValueError of gRPC
+
+
+def _closed_meanwhile() -> RequestCancelledError:
+    return RequestCancelledError("the client was closed meanwhile", code="CANCELLED")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
+from attention_client._incoming import Answer
+from attention_client._outgoing import Outgoing
 from attention_service.limits import Limits
 
 ResultT_co = TypeVar("ResultT_co", covariant=True)
@@ -17,15 +19,14 @@ Check: TypeAlias = Callable[[Limits], None]
 """Raises OverLimit where a request is over these limits."""
 
 
-class Ask(Protocol):
-    """Sends one message and returns the one that answers it, within the call's time.
+class Server(Protocol):
+    """Whom a call asks, within its time."""
 
-    With a check, a message that is over the server's limits is refused before it is sent.
-    """
+    async def ask(self, rpc: str, request: Message, /) -> Any:
+        """Sends one message and returns the one that answers it."""
 
-    def __call__(
-        self, rpc: str, request: Message, /, *, check: Check | None = None
-    ) -> Awaitable[Any]: ...
+    async def attend(self, request: Outgoing, check: Check, /) -> Answer:
+        """Sends a request, unless the check refuses it, and returns its answer."""
 
 
 class Call(ABC, Generic[ResultT_co]):
@@ -35,11 +36,11 @@ class Call(ABC, Generic[ResultT_co]):
     """Seconds for all of it; the client's where None."""
 
     @abstractmethod
-    async def exchange(self, ask: Ask) -> ResultT_co:
+    async def exchange(self, server: Server) -> ResultT_co:
         """Asks what there is to ask and returns the result.
 
-        It waits for nothing but ``ask``, so that a client that blocks can run it too.
+        It waits for nothing but ``server``, so that a client that blocks can run it too.
 
         Raises:
-            AttentionError: Refused before anything was sent, or whatever ``ask`` raises.
+            AttentionError: Refused before anything was sent, or whatever ``server`` raises.
         """

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 
+ATTEND_STREAM = "/attention_service.v1.AttentionService/AttendStream"
+"""The call whose messages the SDK reads and writes itself, as they come and go."""
+
 _MIB = 2**20
 
 _OPTIONS: tuple[tuple[str, int], ...] = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 
 from attention_client import _numbers
-from attention_client._call import Ask, Call
+from attention_client._call import Call, Server
 from attention_client._models import Model, ServerInfo
 from attention_service.v1 import attention_pb2 as pb
 
@@ -24,12 +24,12 @@ class ListModelsCall(Call[list[Model]]):
     _: KW_ONLY
     timeout: float | None = None
 
-    async def exchange(self, ask: Ask) -> list[Model]:
+    async def exchange(self, server: Server) -> list[Model]:
         """Returns the models of all pages."""
         models: list[Model] = []
         request = pb.ListModelsRequest()
         while True:
-            page: pb.ListModelsResponse = await ask("ListModels", request)
+            page: pb.ListModelsResponse = await server.ask("ListModels", request)
             models += map(Model.from_message, page.models)
             if not page.next_page_token:
                 return models
@@ -55,13 +55,13 @@ class GetModelCall(Call[Model]):
     _: KW_ONLY
     timeout: float | None = None
 
-    async def exchange(self, ask: Ask) -> Model:
+    async def exchange(self, server: Server) -> Model:
         """Returns the model."""
         request = pb.GetModelRequest(
             model=_numbers.text("model", self.model),
             model_version=_numbers.version("version", self.version),
         )
-        response: pb.GetModelResponse = await ask("GetModel", request)
+        response: pb.GetModelResponse = await server.ask("GetModel", request)
         return Model.from_message(response.model)
 
 
@@ -79,7 +79,9 @@ class ServerInfoCall(Call[ServerInfo]):
     _: KW_ONLY
     timeout: float | None = None
 
-    async def exchange(self, ask: Ask) -> ServerInfo:
+    async def exchange(self, server: Server) -> ServerInfo:
         """Returns what the server says of itself."""
-        response: pb.GetServerInfoResponse = await ask("GetServerInfo", pb.GetServerInfoRequest())
+        response: pb.GetServerInfoResponse = await server.ask(
+            "GetServerInfo", pb.GetServerInfoRequest()
+        )
         return ServerInfo.from_message(response)

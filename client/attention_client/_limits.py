@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import cast
 
 import grpc
@@ -22,13 +23,28 @@ _DOES_NOT_SAY = (
 )
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """What a server takes."""
+
+    message_bytes: int
+    """Largest message."""
+    on_stream: Limits
+    """Limits of a request on a stream, which brings what no message holds."""
+
+
 class KnownLimits:
     """What is known of a server's limits; threads and tasks may share it."""
 
     def __init__(self) -> None:
-        self._known: tuple[Limits, float] | None = None  # and when they were asked for
+        self._known: tuple[Bounds, float] | None = None  # and when they were asked for
         self._question: Future[None] | None = None
         self._guard = threading.Lock()
+
+    @property
+    def known(self) -> Bounds | None:
+        """Limits that held once; None where nobody asked yet."""
+        return None if self._known is None else self._known[0]
 
     async def read(
         self,
@@ -36,7 +52,7 @@ class KnownLimits:
         since: float,
         ask: Callable[[], Awaitable[pb.GetServerInfoResponse]],
         wait: Callable[[Future[None]], Awaitable[None]],
-    ) -> Limits:
+    ) -> Bounds:
         """Returns limits that hold at ``since`` or later, on the clock of time.monotonic.
 
         Of callers at the same time one asks, and the others wait. Where its question fails, the
@@ -52,17 +68,17 @@ class KnownLimits:
         """
         while True:
             if self._known is not None:
-                limits, as_of = self._known
+                bounds, as_of = self._known
                 if as_of >= since:
-                    return limits
+                    return bounds
             question: Future[None] = Future()
             try:  # before it is anybody's: Ctrl-C may come at any line
                 others = self._claim(question)
                 if others is None:
                     asked = time.monotonic()
-                    limits = _bounds(await _answer(ask))
-                    self._known = limits, asked
-                    return limits
+                    bounds = _bounds(await _answer(ask))
+                    self._known = bounds, asked
+                    return bounds
             finally:
                 self._let_go(question)
             await wait(others)
@@ -92,12 +108,14 @@ async def _answer(ask: Callable[[], Awaitable[pb.GetServerInfoResponse]]) -> pb.
         return pb.Limits()
 
 
-def _bounds(limits: pb.Limits) -> Limits:
+def _bounds(limits: pb.Limits) -> Bounds:
     """Returns the limits; what the server leaves out bounds nothing."""
-    return Limits(
-        message_bytes=limits.message_bytes or _UNBOUNDED,
+    message_bytes = limits.message_bytes or _UNBOUNDED
+    unary = Limits(
+        message_bytes=message_bytes,
         batch=limits.batch or _UNBOUNDED,
         length=limits.length or _UNBOUNDED,
         work=limits.work or _UNBOUNDED,
         stream_bytes=limits.stream_bytes or _UNBOUNDED,
     )
+    return Bounds(message_bytes, unary.on_stream())

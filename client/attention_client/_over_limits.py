@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from attention_client._outgoing import Outgoing
 from attention_service import tensor
 from attention_service.limits import Limits
 from attention_service.shapes import Dims, answer_shapes, head_shapes
@@ -12,11 +13,9 @@ from attention_service.v1 import attention_pb2 as pb
 _Shape: TypeAlias = tuple[int, ...]
 
 _SDPA = "sdpa"
-_ALL_BUT_TENSORS = 1 << 16
-"""Bytes that the rest seldom takes; a message that longer lists make too large, gRPC refuses."""
 
 
-def check_attend(request: pb.AttendRequest, limits: Limits) -> None:
+def check_attend(outgoing: Outgoing, limits: Limits) -> None:
     """Refuses what the server would refuse for its size, in the server's order and words.
 
     A request that contradicts itself is left to the server, and so is what only the model knows:
@@ -25,8 +24,7 @@ def check_attend(request: pb.AttendRequest, limits: Limits) -> None:
     Raises:
         OverLimit: The first limit that it is over.
     """
-    if _tensor_bytes(request) + _ALL_BUT_TENSORS > limits.message_bytes:
-        limits.check_message(request.ByteSize())  # protobuf serializes for it: never in vain
+    request = outgoing.frame.request
     query: _Shape = tuple(request.query.shape)
     key = tuple(request.key.shape) if request.HasField("key") else query
     value = tuple(request.value.shape) if request.HasField("value") else key
@@ -43,6 +41,7 @@ def check_attend(request: pb.AttendRequest, limits: Limits) -> None:
     limits.check_entries("heads.ablated_heads", len(request.heads.ablated_heads))
     if dims is not None:
         limits.check_heads(head_shapes(dims))
+    limits.check_message(outgoing.nbytes)
 
 
 def _check_lists(outputs: pb.OutputSpec, limits: Limits) -> None:
@@ -65,7 +64,8 @@ def _check_answer(outputs: pb.OutputSpec, dims: Dims, limits: Limits) -> None:
         head_outputs=outputs.head_outputs,
         log_sum_exp=outputs.log_sum_exp,
     )
-    limits.check_answer(shapes, item_bytes=tensor.byte_size(outputs.data_type, (1,)))
+    data_type = outputs.data_type or pb.DATA_TYPE_FLOAT32
+    limits.check_answer(shapes, item_bytes=tensor.byte_size(data_type, (1,)))
 
 
 def _dims(heads: pb.HeadConfig, query: _Shape, key: _Shape, value: _Shape) -> Dims | None:
@@ -85,24 +85,4 @@ def _dims(heads: pb.HeadConfig, query: _Shape, key: _Shape, value: _Shape) -> Di
         head_dim=head_dim,
         value_head_dim=value_head_dim,
         output_dim=num_heads * value_head_dim,
-    )
-
-
-def _tensor_bytes(request: pb.AttendRequest) -> int:
-    """Returns the bytes of all tensors, without a look at their data: protobuf would copy it."""
-    mask = request.mask
-    fields = (
-        request.query,
-        request.key,
-        request.value,
-        request.query_positions,
-        request.key_positions,
-        mask.key_mask,
-        mask.attend_mask,
-        mask.attn_bias,
-    )
-    return sum(
-        tensor.byte_size(field.data_type, tuple(field.shape))
-        for field in fields
-        if field.data_type  # unspecified where the field is absent
     )

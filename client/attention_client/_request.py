@@ -1,10 +1,9 @@
-"""The keywords of ``attend`` as the contract's message."""
+"""The keywords of ``attend`` as a request of the contract."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -12,11 +11,11 @@ from numpy.typing import NDArray
 
 from attention_client import _arrays, _numbers
 from attention_client._names import CAUSAL_MODES, FLOAT_TYPES, FloatType
+from attention_client._outgoing import Outgoing
 from attention_client._refusal import refusal
 from attention_client._specs import ScoresSpec, WeightsSpec
-from attention_client.errors import RequestTooLargeError
 from attention_service.reasons import Reason
-from attention_service.tensor import fill
+from attention_service.tensor import announce
 from attention_service.v1 import attention_pb2 as pb
 
 if TYPE_CHECKING:
@@ -26,61 +25,77 @@ _ValueT = TypeVar("_ValueT")
 _ResultT = TypeVar("_ResultT")
 _SpecT = TypeVar("_SpecT", WeightsSpec, ScoresSpec)
 
-_ARRAY_RULES: Mapping[str, Callable[[str, Any], NDArray[Any]]] = MappingProxyType(
-    {
-        "query": _arrays.embeddings,
-        "key": _arrays.embeddings,
-        "value": _arrays.embeddings,
-        "key_mask": _arrays.mask,
-        "attend_mask": _arrays.mask,
-        "attn_bias": _arrays.bias,
-        "query_positions": _arrays.positions,
-        "key_positions": _arrays.positions,
-    }
+_ARRAY_RULES: tuple[tuple[str, Callable[[str, Any], NDArray[Any]]], ...] = (
+    ("query", _arrays.embeddings),
+    ("key", _arrays.embeddings),
+    ("value", _arrays.embeddings),
+    ("key_mask", _arrays.mask),
+    ("attend_mask", _arrays.mask),
+    ("attn_bias", _arrays.bias),
+    ("query_positions", _arrays.positions),
+    ("key_positions", _arrays.positions),
 )
+_MOST_ID_BYTES = 128
 _MASKS = ("key_mask", "attend_mask", "attn_bias")
 
-_MOST_TENSOR_BYTES = 2**31 - 2**20
-"""What protobuf can write, whatever the server's limit, with room for all but the tensors."""
 
-
-def request_of(call: AttendCall) -> pb.AttendRequest:
-    """Returns the message that asks for what the call says.
+def request_of(call: AttendCall) -> Outgoing:
+    """Returns the request that asks for what the call says.
 
     Raises:
         InvalidRequestError: A keyword that cannot be meant.
-        RequestTooLargeError: More than any message holds.
     """
     arrays = _arrays_of(call)
-    size = sum(array.nbytes for array in arrays.values())
-    if size > _MOST_TENSOR_BYTES:
-        raise RequestTooLargeError(
-            f"the arrays have {size} bytes, but a message holds less than 2 GiB: "
-            "send fewer sequences at once",
-            reason=Reason.MESSAGE_LIMIT,
-        )
-    request = pb.AttendRequest(
-        request_id=_numbers.text("request_id", call.request_id),
-        model=_numbers.text("model", call.model),
-        model_version=_numbers.version("version", call.version),
-        mask=_mask(call),
-        heads=_heads(call),
-        outputs=_outputs(call, query_len=arrays["query"].shape[1]),
-    )
+    frame = pb.AttendStreamRequest()
+    request = frame.request  # built where it is sent from: a copy would copy the tensors too
+    request.model = _numbers.text("model", call.model)
+    if call.version is not None:
+        request.model_version = _numbers.version("version", call.version)
+    # A part that says nothing is left out: to build, send and read it takes time.
+    if (mask := _mask(call)) is not None:
+        request.mask.MergeFrom(mask)
+    if (heads := _heads(call)) is not None:
+        request.heads.MergeFrom(heads)
+    if (outputs := _outputs(call, query_len=arrays["query"].shape[1])) is not None:
+        request.outputs.MergeFrom(outputs)
+    sent = {}
     for name, array in arrays.items():
-        fill(getattr(request.mask if name in _MASKS else request, name), array)
-    return request
+        is_mask = name in _MASKS
+        announce(getattr(request.mask if is_mask else request, name), array)
+        sent[f"mask.{name}" if is_mask else name] = array
+    return Outgoing(
+        frame,
+        _request_id("request_id", call.request_id),
+        sent,
+        nbytes=sum(array.nbytes for array in sent.values()),
+    )
+
+
+def _request_id(argument: str, value: object) -> str:
+    """Returns the request's name; empty where absent."""
+    name = _numbers.text(argument, value)
+    if len(name.encode()) > _MOST_ID_BYTES:
+        raise refusal(argument, f"must have at most {_MOST_ID_BYTES} bytes", Reason.INVALID_NAME)
+    return name
 
 
 def _arrays_of(call: AttendCall) -> dict[str, NDArray[Any]]:
     """Returns the arrays that are given, by name, of the types that travel."""
     if call.query is None:
         raise refusal("query", "must be given", Reason.MISSING_FIELD)
-    given = ((name, rule, getattr(call, name)) for name, rule in _ARRAY_RULES.items())
-    return {name: rule(name, value) for name, rule, value in given if value is not None}
+    arrays = {}
+    for name, rule in _ARRAY_RULES:
+        value = getattr(call, name)
+        if value is not None:
+            arrays[name] = rule(name, value)
+    return arrays
 
 
-def _mask(call: AttendCall) -> pb.Mask:
+def _mask(call: AttendCall) -> pb.Mask | None:
+    """Returns who may attend to whom, tensors aside; None for the model's own."""
+    lengths = (call.kv_lengths, call.query_lengths, call.query_offsets)
+    if call.causal is None and call.window is None and all(given is None for given in lengths):
+        return None
     causal = pb.CAUSAL_MODE_UNSPECIFIED
     if call.causal is not None:
         causal = CAUSAL_MODES[_numbers.one_of("causal", call.causal, CAUSAL_MODES)]
@@ -105,7 +120,11 @@ def _window(argument: str, window: object) -> pb.SlidingWindow:
     )
 
 
-def _heads(call: AttendCall) -> pb.HeadConfig:
+def _heads(call: AttendCall) -> pb.HeadConfig | None:
+    """Returns how heads are configured; None for the model's own."""
+    given = (call.num_heads, call.num_kv_heads, call.scale, call.softcap, call.ablated_heads)
+    if all(value is None for value in given):
+        return None
     return pb.HeadConfig(
         num_heads=_if_given(_numbers.whole, "num_heads", call.num_heads) or 0,
         num_kv_heads=_if_given(_numbers.whole, "num_kv_heads", call.num_kv_heads) or 0,
@@ -115,7 +134,11 @@ def _heads(call: AttendCall) -> pb.HeadConfig:
     )
 
 
-def _outputs(call: AttendCall, *, query_len: int) -> pb.OutputSpec:
+def _outputs(call: AttendCall, *, query_len: int) -> pb.OutputSpec | None:
+    """Returns what to return; None for the output alone, in float32."""
+    asked = (call.weights, call.scores, call.projections, call.head_outputs, call.log_sum_exp)
+    if call.output is True and call.dtype == "float32" and all(ask is False for ask in asked):
+        return None
     weights = _selection("weights", call.weights, WeightsSpec)
     scores = _selection("scores", call.scores, ScoresSpec)
     return pb.OutputSpec(

@@ -8,26 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from attention_client._incoming import TENSORS, Answer
 from attention_client._names import CAUSAL_MODE_NAMES, CausalMode
-from attention_client.errors import ProtocolError
-from attention_service import tensor
 from attention_service.v1 import attention_pb2 as pb
 
 __all__ = ["AttendResult", "AttentionSettings", "Execution"]
 
 FloatArray = NDArray[np.floating[Any]]
 
-_TENSORS = (
-    "output",
-    "weights",
-    "weight_key_indices",
-    "scores",
-    "query_heads",
-    "key_heads",
-    "value_heads",
-    "head_outputs",
-    "log_sum_exp",
-)
+_NONE = dict.fromkeys(TENSORS)
 
 
 @dataclass(frozen=True)
@@ -132,25 +121,27 @@ class AttendResult:
     """As asked."""
 
     @classmethod
-    def from_message(cls, message: pb.AttendResponse) -> AttendResult:
-        """Returns what the contract's message says.
+    def from_answer(cls, answer: Answer, request_id: str = "") -> AttendResult:
+        """Returns what an answer says, to a request that its caller named so.
 
         Raises:
             ProtocolError: A tensor that is none.
         """
+        message = answer.message
+        arrays: dict[str, Any] = {**_NONE, **answer.arrays()}
         return cls(
-            **{name: _decoded(message, name) for name in _TENSORS},
+            **arrays,
             fully_masked_rows=message.fully_masked_rows,
             execution=Execution.from_message(message.execution),
             applied=AttentionSettings.from_message(message.applied),
             model=message.model,
             model_version=message.model_version,
-            request_id=message.request_id,
+            request_id=request_id,
         )
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Returns the arrays that are present, by name: ``np.savez(path, **result.arrays())``."""
-        present = ((name, getattr(self, name)) for name in _TENSORS)
+        present = ((name, getattr(self, name)) for name in TENSORS)
         return {name: array for name, array in present if array is not None}
 
     def __repr__(self) -> str:
@@ -161,15 +152,3 @@ class AttendResult:
             f"AttendResult(model={self.model!r}, model_version={self.model_version!r}{arrays}, "
             f"fully_masked_rows={self.fully_masked_rows})"
         )
-
-
-def _decoded(message: pb.AttendResponse, name: str) -> Any:
-    """Returns the tensor of that name as an array; None where it is absent."""
-    if not message.HasField(name):  # type: ignore[arg-type]  # a literal in the stubs
-        return None
-    try:
-        array = tensor.decode(getattr(message, name))
-    except tensor.TensorError as error:
-        raise ProtocolError(f"the answer's {name} is no tensor: {error}") from error
-    array.flags.writeable = False  # what was widened is a copy, and would be writable
-    return array

@@ -1,14 +1,14 @@
 """What happens between a call and its result: limits, deadline, retries, errors.
 
-It is written once, as coroutines over a ``Transport``. Where the transport never suspends, as
-the blocking one, ``without_waiting`` runs them to their end on the spot.
+It is written once, as coroutines over a ``Transport``. A client that blocks runs them in the
+thread that wants the result, see ``_turns``.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -18,11 +18,19 @@ from google.protobuf.message import Message
 
 from attention_client import _numbers
 from attention_client._call import Call, Check
-from attention_client._limits import KnownLimits
+from attention_client._deadline import Deadline
+from attention_client._incoming import Answer
+from attention_client._limits import Bounds, KnownLimits
+from attention_client._outgoing import Outgoing
 from attention_client._refusal import limit_refusal, refusal
 from attention_client._retry import RetryPolicy
 from attention_client._status import error_from_rpc
-from attention_client.errors import DeadlineExceededError
+from attention_client._stream import NoStream, Outcome, Settle, Stream
+from attention_client.errors import (
+    AttentionError,
+    NotImplementedByServerError,
+    ServerUnavailableError,
+)
 from attention_service.limits import Limits, OverLimit
 from attention_service.reasons import Reason
 from attention_service.v1 import attention_pb2 as pb
@@ -41,6 +49,19 @@ class Transport(Protocol):
             AttentionError: The client is closed, or was closed meanwhile.
         """
 
+    def stream(self, *, needed: bool) -> Stream | None:
+        """Returns the stream to send on; None where requests do better without one.
+
+        Args:
+            needed: Whether the request can travel on a stream alone.
+
+        Raises:
+            ClientClosedError: The client is closed.
+        """
+
+    async def outcome(self, begin: Callable[[Settle], None], *, timeout: float) -> Outcome | None:
+        """Begins what settles an outcome, and returns that; None where it takes longer."""
+
     async def sleep(self, seconds: float) -> None:
         """Returns after that time."""
 
@@ -58,52 +79,111 @@ class Session:
     transport: Transport
     limits: KnownLimits = field(default_factory=KnownLimits)
 
-    async def answer(self, call: Call[ResultT]) -> ResultT:
+    async def answer(self, call: Call[ResultT], timeout: float | None = None) -> ResultT:
         """Returns the call's result.
+
+        Args:
+            call: The call.
+            timeout: Seconds, where it names none; the client's where absent.
 
         Raises:
             AttentionError: Whatever kept the call from its result.
         """
-        timeout = self.timeout if call.timeout is None else seconds("timeout", call.timeout)
-        return await call.exchange(_Exchange(self, timeout).ask)
+        if call.timeout is not None:
+            timeout = seconds("timeout", call.timeout)
+        deadline = Deadline(self.address, timeout or self.timeout, time.monotonic())
+        return await call.exchange(_Exchange(self, deadline))
 
 
+@dataclass(frozen=True)
 class _Exchange:
-    """All that is asked for one call, within its time."""
+    """All that is asked for one call, within its time; a ``Server`` to the call."""
 
-    def __init__(self, session: Session, timeout: float) -> None:
-        self._session = session
-        self._timeout = timeout
-        self._started = time.monotonic()
-        self._deadline = self._started + timeout
+    _session: Session
+    _deadline: Deadline
 
-    async def ask(self, rpc: str, request: Message, /, *, check: Check | None = None) -> Any:
-        """Returns the message that answers, see ``Ask``."""
-        if check is not None:
-            await self._admit(check)
+    async def ask(self, rpc: str, request: Message, /) -> Any:
+        """Returns the message that answers."""
         return await self._insist(lambda: self._send(rpc, request))
 
-    async def _admit(self, check: Check) -> None:
-        """Refuses what is over the server's limits.
+    async def attend(self, request: Outgoing, check: Check, /) -> Answer:
+        """Returns the answer, over the open stream where there is one."""
+        message_bytes = (await self._admit(check)).message_bytes
+        needed = request.nbytes > message_bytes
+        return await self._insist(lambda: self._attend(request, message_bytes, needed=needed))
+
+    async def _attend(self, request: Outgoing, message_bytes: int, *, needed: bool) -> Answer:
+        stream = self._session.transport.stream(needed=needed)
+        if stream is not None:
+            outcome = await self._over(stream, request, message_bytes)
+            if isinstance(outcome, Answer):
+                return outcome
+            if not isinstance(outcome, (NoStream, NotImplementedByServerError)):
+                raise outcome
+        try:
+            return Answer(await self._send("Attend", request.message()))
+        except grpc.RpcError as rpc_error:
+            reason = self._error_of(rpc_error).reason
+            if needed or stream is not None or reason is not Reason.ANSWER_LIMIT:
+                raise
+        # The answer is too large for a message, but perhaps not for a stream.
+        return await self._attend(request, message_bytes, needed=True)
+
+    def _error_of(self, rpc_error: grpc.RpcError) -> AttentionError:
+        """Returns what the server, or gRPC itself, says went wrong."""
+        return error_from_rpc(
+            rpc_error, address=self._session.address, timeout=self._deadline.timeout
+        )
+
+    async def _over(self, stream: Stream, request: Outgoing, message_bytes: int) -> Outcome:
+        """Returns what comes of the request on the stream."""
+        asked: list[tuple[str, Settle]] = []
+
+        def begin(settle: Settle) -> None:
+            stream_id = stream.ask(
+                request,
+                timeout=self._deadline.remaining(),
+                message_bytes=message_bytes,
+                settle=settle,
+            )
+            asked.append((stream_id, settle))
+
+        timeout = self._deadline.remaining()
+        try:
+            outcome = await self._session.transport.outcome(begin, timeout=timeout)
+        finally:
+            for stream_id, settle in asked:
+                stream.give_up(stream_id, settle)  # unless it was answered
+        if outcome is None:
+            stream.note_timeout()
+            return self._deadline.exceeded("DEADLINE_EXCEEDED")
+        return outcome
+
+    async def _admit(self, check: Check) -> Bounds:
+        """Returns what the server takes; the request is within.
 
         Raises:
             AttentionError: Refused, or the limits cannot be read.
         """
-        over = _excess(check, await self._limits(since=-math.inf))
+        bounds = self._session.limits.known or await self._bounds(since=-math.inf)
+        over = _excess(check, bounds.on_stream)
         if over is not None:
             # The server may have been started anew since they were read, and take more now.
-            over = _excess(check, await self._limits(since=self._started))
+            bounds = await self._bounds(since=self._deadline.started)
+            over = _excess(check, bounds.on_stream)
         if over is not None:
             raise limit_refusal(over)
+        return bounds
 
-    async def _limits(self, *, since: float) -> Limits:
+    async def _bounds(self, *, since: float) -> Bounds:
         """Returns limits that hold at ``since`` or later."""
 
         async def ask() -> Any:
             return await self._send("GetServerInfo", pb.GetServerInfoRequest())
 
         async def wait(question: Future[None]) -> None:
-            await self._session.transport.wait(question, timeout=self._remaining())
+            timeout = self._deadline.remaining()
+            await self._session.transport.wait(question, timeout=timeout)
 
         read = self._session.limits.read
         return await self._insist(lambda: read(since=since, ask=ask, wait=wait))
@@ -111,32 +191,23 @@ class _Exchange:
     async def _insist(self, attempt: Callable[[], Awaitable[ResultT]]) -> ResultT:
         """Returns what an attempt returns, after more of them where the retry policy says so."""
         session, attempts = self._session, 1
+        error: AttentionError
         while True:
             try:
                 return await attempt()
             except grpc.RpcError as rpc_error:
-                error = error_from_rpc(rpc_error, address=session.address, timeout=self._timeout)
+                error = self._error_of(rpc_error)
+            except ServerUnavailableError as unavailable:
+                error = unavailable
             pause = None if session.retry is None else session.retry.pause_after(error, attempts)
-            if pause is None or pause >= self._deadline - time.monotonic():
+            if pause is None or pause >= self._deadline.left():
                 raise error  # here, not above: the user sees no grpc.RpcError as its context
             await session.transport.sleep(pause)
             attempts += 1
 
     async def _send(self, rpc: str, request: Message) -> Any:
-        return await self._session.transport.send(rpc, request, timeout=self._remaining())
-
-    def _remaining(self) -> float:
-        """Returns the seconds that are left.
-
-        Raises:
-            DeadlineExceededError: None.
-        """
-        remaining = self._deadline - time.monotonic()
-        if remaining <= 0:
-            raise DeadlineExceededError(
-                f"no answer from {self._session.address} within {self._timeout:g} s"
-            )
-        return remaining
+        timeout = self._deadline.remaining()
+        return await self._session.transport.send(rpc, request, timeout=timeout)
 
 
 def _excess(check: Check, limits: Limits) -> OverLimit | None:
@@ -146,17 +217,6 @@ def _excess(check: Check, limits: Limits) -> OverLimit | None:
     except OverLimit as over:
         return over
     return None
-
-
-def without_waiting(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
-    """Returns the result of a coroutine that never suspends."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        result: ResultT = end.value
-        return result
-    coroutine.close()
-    raise AssertionError("a blocking transport must not suspend")
 
 
 def seconds(argument: str, value: float) -> float:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Protocol, cast
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
@@ -20,7 +21,9 @@ from attention_client.errors import (
     error_class,
 )
 from attention_service.reasons import DOMAIN, Reason
+from attention_service.v1 import attention_pb2 as pb
 
+_CODES: Mapping[int, str] = MappingProxyType({code.value[0]: code.name for code in grpc.StatusCode})
 _DETAILS_KEY = "grpc-status-details-bin"
 
 _WORDS: Mapping[type[AttentionError], str] = MappingProxyType(
@@ -74,11 +77,33 @@ def error_from_rpc(rpc_error: grpc.RpcError, *, address: str, timeout: float) ->
         ),
         code=code,
         retry_after=(
-            retry_info.retry_delay.ToTimedelta().total_seconds()
-            if retry_info.HasField("retry_delay")
-            else None
+            _seconds(retry_info.retry_delay) if retry_info.HasField("retry_delay") else None
         ),
     )
+
+
+def error_from_stream(error: pb.Error) -> AttentionError:
+    """Returns what the server says went wrong with one request of a stream."""
+    code = _CODES.get(error.code, "UNKNOWN")
+    reason = _known(error.reason)
+    return error_class(code, reason)(
+        error.message or f"the server answered {code} without a message",
+        reason=reason,
+        violations=tuple(
+            FieldViolation(field=violation.field, description=violation.description)
+            for violation in error.violations
+        ),
+        code=code,
+        retry_after=_seconds(error.retry_after) if error.HasField("retry_after") else None,
+    )
+
+
+def _seconds(delay: Duration) -> float | None:
+    """Returns a time in seconds; None where it is too long to be one."""
+    try:
+        return delay.ToTimedelta().total_seconds()
+    except OverflowError:
+        return None
 
 
 def _status_of(failed: _FailedRpc) -> status_pb2.Status:
@@ -105,6 +130,9 @@ def _unpack(status: status_pb2.Status, detail: Message) -> None:
 
 def _reason(info: error_details_pb2.ErrorInfo) -> Reason | str | None:
     """Returns the reason; as plain text where this version does not know it."""
-    if info.domain == DOMAIN and info.reason in Reason.__members__:
-        return Reason[info.reason]
-    return info.reason or None
+    return _known(info.reason) if info.domain == DOMAIN else info.reason or None
+
+
+def _known(reason: str) -> Reason | str | None:
+    """Returns a reason of the service; as plain text where this version does not know it."""
+    return Reason[reason] if reason in Reason.__members__ else reason or None

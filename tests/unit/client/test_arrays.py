@@ -59,7 +59,7 @@ class OnlyDLPack:
 def test_the_same_numbers_arrive_in_a_type_that_travels(
     array: Any, data_type: pb.DataType.ValueType
 ) -> None:
-    request = request_of(AttendCall("m", array))
+    request = request_of(AttendCall("m", array)).message()
 
     assert request.query.data_type == data_type
     np.testing.assert_array_equal(decode(request.query), NUMBERS)
@@ -84,7 +84,7 @@ def test_a_tensor_that_numpy_cannot_read_is_refused_with_what_helps(
 def test_a_bias_beyond_float32_forbids() -> None:
     bias = np.array([[-np.finfo(np.float64).max, -np.inf, 0.0]])
 
-    request = request_of(AttendCall("m", NUMBERS, attn_bias=bias))
+    request = request_of(AttendCall("m", NUMBERS, attn_bias=bias)).message()
 
     np.testing.assert_array_equal(decode(request.mask.attn_bias), [[-np.inf, -np.inf, 0.0]])
 
@@ -93,4 +93,4 @@ def test_what_no_message_holds_is_refused() -> None:
     huge = np.broadcast_to(np.float32(0), (256, 2**16, 64))
 
     with pytest.raises(RequestTooLargeError, match="fewer sequences"):
-        request_of(AttendCall("m", huge, key=huge[:1, :1]))
+        request_of(AttendCall("m", huge, key=huge[:1, :1])).message()

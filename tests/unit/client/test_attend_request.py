@@ -18,17 +18,11 @@ Serve = Callable[..., str]
 
 QUERY = np.arange(2 * 5 * 3, dtype=np.float32).reshape(2, 5, 3)
 MASK = np.array([[True, False], [True, True]])
-PLAIN = pb.AttendRequest(
-    model="m",
-    query=encode(QUERY),
-    mask=pb.Mask(),
-    heads=pb.HeadConfig(),
-    outputs=pb.OutputSpec(data_type=pb.DATA_TYPE_FLOAT32),
-)
+PLAIN = pb.AttendRequest(model="m", query=encode(QUERY))
 
 
 def sent(**keywords: Any) -> pb.AttendRequest:
-    return request_of(AttendCall("m", QUERY, **keywords))
+    return request_of(AttendCall("m", QUERY, **keywords)).message()
 
 
 @pytest.mark.parametrize(
@@ -78,7 +72,8 @@ def sent(**keywords: Any) -> pb.AttendRequest:
         ("dtype", "float16", "outputs.data_type", pb.DATA_TYPE_FLOAT16),
         ("dtype", "bfloat16", "outputs.data_type", pb.DATA_TYPE_BFLOAT16),
         ("dtype", np.float16, "outputs.data_type", pb.DATA_TYPE_FLOAT16),
-        ("dtype", np.dtype("<f4"), "outputs.data_type", pb.DATA_TYPE_FLOAT32),
+        ("dtype", np.dtype("<f4"), "outputs.data_type", pb.DATA_TYPE_UNSPECIFIED),  # the default
+        ("dtype", np.float32, "outputs.data_type", pb.DATA_TYPE_FLOAT32),
         ("dtype", ml_dtypes.bfloat16, "outputs.data_type", pb.DATA_TYPE_BFLOAT16),
         ("version", "3", "model_version", "3"),
         ("version", 3, "model_version", "3"),
@@ -96,8 +91,8 @@ def test_a_keyword_says_one_thing(keyword: str, value: Any, field: str, message:
     if hasattr(message, "DESCRIPTOR"):
         assert holder.HasField(leaf)  # type: ignore[arg-type]
     holder.ClearField(leaf)  # type: ignore[arg-type]
-    if field == "outputs.data_type":
-        request.outputs.data_type = pb.DATA_TYPE_FLOAT32
+    for parent in parents:
+        request.ClearField(parent)  # type: ignore[arg-type]
     assert request == PLAIN
 
 
@@ -187,6 +182,7 @@ def test_nothing_but_a_query_asks_for_the_models_own() -> None:
         ("version", 0, "version", Reason.OUT_OF_RANGE, "1 to"),
         ("version", 1.0, "version", Reason.INVALID_NAME, "text"),
         ("request_id", b"x", "request_id", Reason.INVALID_NAME, "text"),
+        ("request_id", "é" * 65, "request_id", Reason.INVALID_NAME, "at most 128 bytes"),
         ("timeout", 0, "timeout", Reason.OUT_OF_RANGE, "more than 0"),
         ("timeout", float("inf"), "timeout", Reason.NON_FINITE, "finite"),
     ],

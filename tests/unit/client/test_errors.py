@@ -25,8 +25,10 @@ from attention_client import (
     ServerBusyError,
     ServerUnavailableError,
 )
+from attention_client._status import error_from_stream
 from attention_client.errors import CLASS_BY_CODE, CLASS_BY_REASON, error_class
 from attention_service.reasons import DOMAIN
+from attention_service.v1 import attention_pb2 as pb
 
 Ask = Callable[..., Any]
 Serve = Callable[..., str]
@@ -134,6 +136,18 @@ def test_details_that_cannot_be_read_leave_code_and_message(
     error = error_of(ask, serve(GetServerInfo=failing(grpc.StatusCode.NOT_FOUND, trailing)))
 
     assert (error.code, error.message, error.reason) == ("NOT_FOUND", "what was wrong", None)
+
+
+def test_time_to_wait_that_is_none_is_left_out(serve: Serve, ask: Ask) -> None:
+    endless = Duration(seconds=2**62)
+    code = grpc.StatusCode.UNAVAILABLE
+    details = packed(code, error_details_pb2.RetryInfo(retry_delay=endless))
+
+    error = error_of(ask, serve(GetServerInfo=failing(code, details)))
+
+    assert type(error) is ServerUnavailableError
+    assert error.retry_after is None
+    assert error_from_stream(pb.Error(code=14, retry_after=endless)).retry_after is None
 
 
 def test_a_status_that_this_version_does_not_know_is_a_protocol_error() -> None:

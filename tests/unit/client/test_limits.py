@@ -133,13 +133,13 @@ def test_server_that_does_not_tell_its_limits_is_asked_once(serve: Serve) -> Non
 @pytest.mark.parametrize(
     ("keywords", "limits"),
     [
-        ({}, pb.Limits(message_bytes=8)),
+        ({}, pb.Limits(stream_bytes=7)),
         ({}, pb.Limits(length=1)),
         ({"query": [[[0.0]], [[0.0]]]}, pb.Limits(batch=1)),
         ({"num_heads": 3}, pb.Limits(work=11)),
         ({"ablated_heads": [0, 0, 0]}, pb.Limits(length=2)),
     ],
-    ids=["message", "length", "batch", "work", "list"],
+    ids=["stream", "length", "batch", "work", "list"],
 )
 def test_models_whose_sizes_the_request_does_not_tell_have_limits_too(
     serve: Serve, ask: Ask, keywords: dict[str, Any], limits: pb.Limits

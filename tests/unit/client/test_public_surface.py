@@ -10,12 +10,13 @@ from attention_client import (
     AttentionClient,
 )
 
-METHODS = ["attend", "list_models", "get_model", "server_info"]
+METHODS = ["attend", "attend_many", "list_models", "get_model", "server_info"]
 
 
 def test_the_package_exports_these_names() -> None:
     assert attention_client.__all__ == [
         "AsyncAttentionClient",
+        "AttendCall",
         "AttendResult",
         "AttentionClient",
         "AttentionError",
@@ -70,7 +71,7 @@ def test_both_clients_take_and_document_the_same(method: str) -> None:
     assert inspect.signature(blocking) == inspect.signature(awaiting)
     assert blocking.__doc__ == awaiting.__doc__
     assert "timeout" in blocking.__doc__
-    assert inspect.iscoroutinefunction(awaiting)
+    assert inspect.iscoroutinefunction(awaiting) or method == "attend_many"  # an iterator
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from attention_client import AttendResult, AttentionSettings, Execution, ProtocolError
+from attention_client._incoming import Answer
 from attention_service.tensor import encode
 from attention_service.v1 import attention_pb2 as pb
 
@@ -31,6 +32,10 @@ ARRAYS: dict[str, NDArray[Any]] = {
 }
 
 
+def result_of(message: pb.AttendResponse) -> AttendResult:
+    return AttendResult.from_answer(Answer(message))
+
+
 def test_an_answer_is_told_in_the_contracts_names(serve: Serve, ask: Ask) -> None:
     response = pb.AttendResponse(
         request_id="mine",
@@ -50,7 +55,9 @@ def test_an_answer_is_told_in_the_contracts_names(serve: Serve, ask: Ask) -> Non
         **{name: encode(array) for name, array in ARRAYS.items()},
     )
 
-    result = ask(serve(Attend=lambda *_: response), lambda c: c.attend("m", [[[0.0]]]))
+    result = ask(
+        serve(Attend=lambda *_: response), lambda c: c.attend("m", [[[0.0]]], request_id="mine")
+    )
 
     assert result.arrays().keys() == ARRAYS.keys()
     for name, array in ARRAYS.items():
@@ -63,7 +70,7 @@ def test_an_answer_is_told_in_the_contracts_names(serve: Serve, ask: Ask) -> Non
 
 
 def test_what_was_not_asked_for_is_none() -> None:
-    result = AttendResult.from_message(pb.AttendResponse())
+    result = result_of(pb.AttendResponse())
 
     assert result.arrays() == {}
     assert all(getattr(result, name) is None for name in ARRAYS)
@@ -76,7 +83,7 @@ def test_what_was_not_asked_for_is_none() -> None:
 def test_floats_come_as_numpy_has_them(sent: Any, received: Any) -> None:
     numbers = np.array([[[1.5, -2.0]]]).astype(sent)
 
-    output = AttendResult.from_message(pb.AttendResponse(output=encode(numbers))).output
+    output = result_of(pb.AttendResponse(output=encode(numbers))).output
 
     assert output is not None
     assert output.dtype == received
@@ -89,7 +96,7 @@ def test_floats_come_as_numpy_has_them(sent: Any, received: Any) -> None:
 def test_arrays_are_read_only(sent: Any) -> None:
     message = pb.AttendResponse(output=encode(np.ones((1, 2, 3)).astype(sent)))
 
-    output = AttendResult.from_message(message).output
+    output = result_of(message).output
 
     assert output is not None
     with pytest.raises(ValueError, match="read-only"):
@@ -120,7 +127,7 @@ def test_a_result_shows_shapes_rather_than_numbers() -> None:
         model="m", model_version="2", output=encode(np.zeros((2, 300, 384), np.float32))
     )
 
-    assert repr(AttendResult.from_message(message)) == (
+    assert repr(result_of(message)) == (
         "AttendResult(model='m', model_version='2', output=float32[2, 300, 384], "
         "fully_masked_rows=0)"
     )
