@@ -14,7 +14,7 @@ BIN := .venv/bin
 STUBS := .
 
 .DEFAULT_GOAL := help
-.PHONY: help install protos format lint types test test-docker engine check demo learn train-demo serve build clean
+.PHONY: help install protos format lint types test test-docker engine check demo learn bench train-demo serve build clean
 
 help:  ## List these tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ demo: $(DEMO)  ## Show what 玩 attends to in 今天天气真好，我想出去�
 
 learn: $(DEV)  ## Learn W_Q, W_K and W_V from random matrices and serve them; writes learning/
 	@$(BIN)/python -m examples.learning $(ARGS)
+
+bench: $(DEV)  ## Measure the server beside its rivals, 2 minutes; ARGS=--full, ARGS=SCENARIO
+	@$(BIN)/python -m bench $(ARGS)
 
 serve: $(DEMO)  ## Serve on 127.0.0.1:50051; MODELS=folder LISTEN=host:port
 	@.venv-demo/bin/attention-server --listen $(LISTEN) $(if $(MODELS),--models $(MODELS)) $(ARGS)

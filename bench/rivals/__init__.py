@@ -1,0 +1,1 @@
+"""Other servers for models, each in an environment of its own: optional rivals."""
