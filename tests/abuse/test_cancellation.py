@@ -42,8 +42,7 @@ def test_every_call_ends_once_and_leaves_nothing_behind(
             f"expired {after.expired}; resident MiB {[kib // 1024 for kib in memory]}]",
             end=" ",
         )
-    assert after.at_rest(), after
-    assert (after.files, after.tasks) == (before.files, before.tasks)
+    assert after.as_before(before), (before, after)
     assert min(memory[half:]) <= min(memory[:half]) + FLAT_KIB, memory
     assert sum(crowd.ends.values()) == ROUNDS * CALLS
     # A quarter leaves before the server hears of it.
