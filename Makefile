@@ -14,7 +14,7 @@ BIN := .venv/bin
 STUBS := .
 
 .DEFAULT_GOAL := help
-.PHONY: help install protos format lint types test test-docker engine check demo learn bench train-demo serve build clean
+.PHONY: help install protos format lint types test test-docker engine check demo explore learn bench train-demo browser serve build clean
 
 help:  ## List these tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ install: $(DEV)  ## Make the development environment .venv, with PyTorch
 
 demo: $(DEMO)  ## Show what 玩 attends to in 今天天气真好，我想出去玩; draws demo/attention.png
 	@.venv-demo/bin/python -m examples.demo $(ARGS)
+
+explore: $(DEMO)  ## Open a page to explore attention, with the demo's model and a server of its own
+	@.venv-demo/bin/python -m examples.explore $(ARGS)
 
 learn: $(DEV)  ## Learn W_Q, W_K and W_V from random matrices and serve them; writes learning/
 	@$(BIN)/python -m examples.learning $(ARGS)
@@ -44,11 +47,18 @@ lint: $(DEV)  ## Check style, directions of imports and the contract
 types: $(DEV)  ## Check types with mypy --strict
 	$(BIN)/mypy
 
-test: $(DEV)  ## Run the tests; ARGS="-k causal" for some of them
+test: $(DEV) browser  ## Run the tests; ARGS="-k causal" for some of them
 	$(BIN)/pytest $(ARGS)
 
 test-docker: engine $(DEV)  ## Build, run and test the container; needs a Docker engine
 	$(BIN)/pytest -o faulthandler_timeout=1800 tests/docker $(ARGS)
+
+# Tests look at pages in a real Chromium: the machine's, else Debian's, else the one that Playwright fetches.
+browser: $(DEV)
+	@for name in chromium chromium-browser google-chrome; do command -v $$name; done | grep -q . \
+		|| { [ "$$(id -u)" = 0 ] && command -v apt-get && apt-get update -qq \
+			&& apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 \
+		|| $(BIN)/playwright install chromium
 
 engine:
 	@{ docker info && { docker compose version || docker-compose version; }; } >/dev/null 2>&1 \

@@ -8,28 +8,37 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich import box
-from rich.color import Color
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["bar_table", "heat_table", "score_table"]
+from attention_client.viz.colours import WEIGHT_RAMP_DARK, colour_of, ink_on
 
-EIGHTHS = " ▏▎▍▌▋▊▉"
-BAR_WIDTH = 6  # terminal cells
-POSITIVE, NEGATIVE = Style(color="#f28e2b"), Style(color="#5b8def")
-# From a dark ground through red to yellow, like matplotlib's inferno: brighter is more.
-RAMP = np.array([(24, 18, 48), (92, 22, 110), (187, 55, 84), (249, 140, 10), (252, 240, 150)])
+__all__ = ["COLUMN_WIDTH", "bar_table", "heat_table", "score_table"]
+
+_MASKED_BAR = Text(" " * 10 + "·", "dim")
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+_BAR_WIDTH = 6  # terminal cells
+COLUMN_WIDTH = _BAR_WIDTH + 8
+"""Of a column of bars with its number, and the space to the next."""
+_POSITIVE, _NEGATIVE = Style(color="#f28e2b"), Style(color="#5b8def")
 
 
 def bar_table(
     tokens: Sequence[str],
     columns: Mapping[str, NDArray[np.floating[Any]]],  # [tokens] each, 0 .. 1
+    masked: NDArray[np.bool_] | None = None,  # [columns, tokens]
 ) -> Table:
-    """Returns a row a token with one weight a column, and each column's sum below."""
+    """Returns a row a token with one weight a column, and each column's sum below.
+
+    What is masked is drawn as a dot.
+    """
     table = _table(columns)
+    hidden = np.zeros((len(columns), len(tokens)), np.bool_) if masked is None else masked
     for i, token in enumerate(tokens):
-        table.add_row(token, *(_bar(float(column[i])) for column in columns.values()))
+        cells = zip(columns.values(), hidden[:, i], strict=True)
+        bars = (_MASKED_BAR if is_hidden else _bar(float(column[i])) for column, is_hidden in cells)
+        table.add_row(Text(token), *bars)
     table.add_section()
     sums = (float(column.sum(dtype=np.float64)) for column in columns.values())
     table.add_row("Σ", *(Text(f"{total:.6f}", "bold green") for total in sums))
@@ -45,7 +54,7 @@ def score_table(
     table = _table(columns)
     for i, token in enumerate(tokens):
         scores = [float(column[i]) for column in columns.values()]
-        table.add_row(token, *(_score_bar(score, largest) for score in scores))
+        table.add_row(Text(token), *(_score_bar(score, largest) for score in scores))
     return table
 
 
@@ -67,7 +76,7 @@ def heat_table(
             table.add_row()
             continue
         cells = zip(weights.tolist(), visible.tolist(), strict=True)
-        table.add_row(f"{label}  ", *(_heat(weight, seen) for weight, seen in cells))
+        table.add_row(Text(f"{label}  "), *(_heat(weight, seen) for weight, seen in cells))
     return table
 
 
@@ -86,24 +95,21 @@ def _bar(weight: float) -> Text:
 
 def _score_bar(score: float, largest: float) -> Text:
     bar = _blocks(abs(score) / largest)
-    return Text.assemble((bar, POSITIVE if score > 0 else NEGATIVE), f"{score:6.2f}")
+    return Text.assemble((bar, _POSITIVE if score > 0 else _NEGATIVE), f"{score:6.2f}")
 
 
 def _blocks(share: float) -> str:
-    eighths = round(share * BAR_WIDTH * 8)
+    eighths = round(share * _BAR_WIDTH * 8)
     full, rest = divmod(eighths, 8)
-    return ("█" * full + (EIGHTHS[rest] if rest else "")).ljust(BAR_WIDTH)
+    return ("█" * full + (_EIGHTHS[rest] if rest else "")).ljust(_BAR_WIDTH)
 
 
 def _heat(weight: float, seen: bool) -> Text:
     if not seen and weight == 0.0:
         return Text("  ·  ", "dim")
-    ink = "#101010" if weight > 0.6 else "#ffffff"
-    return Text(f"{100 * weight:4.0f} ", Style(color=ink, bgcolor=_ramp(weight)))
+    ground = _ramp(weight)
+    return Text(f"{100 * weight:4.0f} ", Style(color=ink_on(ground), bgcolor=ground))
 
 
-def _ramp(share: float) -> Color:
-    place = min(max(share, 0.0), 1.0) * (len(RAMP) - 1)
-    low = min(int(place), len(RAMP) - 2)
-    red, green, blue = RAMP[low] + (place - low) * (RAMP[low + 1] - RAMP[low])
-    return Color.from_rgb(red, green, blue)
+def _ramp(share: float) -> str:
+    return colour_of(share, WEIGHT_RAMP_DARK)

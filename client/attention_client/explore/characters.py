@@ -1,4 +1,4 @@
-"""Chinese sentences as embeddings, one row a character; numpy is all it needs."""
+"""Text by characters, one embedding each, as examples/demo has it; numpy is all it needs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MASK", "PAD", "UNKNOWN", "CharacterEmbedding", "Vocabulary", "sinusoids"]
+__all__ = [
+    "MASK",
+    "PAD",
+    "SPECIAL_ROWS",
+    "TABLE_FILE",
+    "UNKNOWN",
+    "VOCABULARY_FILE",
+    "CharacterEmbedding",
+    "Vocabulary",
+    "sinusoids",
+]
 
 PAD, UNKNOWN, MASK = 0, 1, 2  # the first rows of every table; characters follow
 SPECIAL_ROWS = 3
@@ -56,6 +66,20 @@ class CharacterEmbedding:
         (folder / VOCABULARY_FILE).write_text(self.vocabulary.characters + "\n", encoding="utf-8")
         np.save(folder / TABLE_FILE, self.table.astype(np.float16), allow_pickle=False)
 
+    @property
+    def width(self) -> int:
+        """Numbers in an embedding."""
+        return int(self.table.shape[1])
+
+    @property
+    def note(self) -> str:
+        """What the embeddings are made of."""
+        return "one token a character, its embedding and its position added"
+
+    def tokens(self, sentence: str) -> list[str]:
+        """Returns the characters."""
+        return list(sentence)
+
     def embed(self, *sentences: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Returns embeddings float32 [batch, length, width] and the lengths [batch].
 
@@ -63,7 +87,7 @@ class CharacterEmbedding:
         row of zeros: only a mask keeps it out.
         """
         ids, lengths = self.vocabulary.ids(sentences)
-        return self.table[ids] + sinusoids(ids.shape[1], self.table.shape[1]), lengths
+        return self.table[ids] + sinusoids(ids.shape[1], self.width), lengths
 
 
 def sinusoids(length: int, width: int) -> NDArray[np.float32]:

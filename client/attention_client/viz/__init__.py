@@ -1,0 +1,1 @@
+"""Pictures of attention: needs ``pip install 'attention-service[viz]'``."""
