@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from attention_server.domain.catalog import Catalog
 from attention_server.domain.model import SDPA, Model
 from attention_server.edge.attend import AttendHandlers
+from attention_server.edge.decoder import Decoder, StreamDecoder
 from attention_server.edge.describe import DescribeHandlers
 from attention_server.edge.freed_memory import FreedMemory
 from attention_server.edge.health import HEALTH_NAME, Health
@@ -25,7 +26,7 @@ from attention_server.edge.stream import StreamHandlers
 from attention_server.edge.traffic import Traffic, TrafficCounts
 from attention_server.edge.transport import channel_options
 from attention_server.engine.engine import Engine, ModelUnusable
-from attention_server.engine.providers import load_runtime
+from attention_server.engine.providers import cores, load_runtime
 from attention_server.listening import check_listenable
 from attention_server.models.repository import (
     BUILT_IN,
@@ -43,6 +44,7 @@ __all__ = ["App"]
 _log = logging.getLogger(__name__)
 
 _FAREWELL_SECONDS = 1.0
+_FEW_CORES = 2  # one is taken by Python, the other by whoever asks, or by what is not brief
 
 
 class App:
@@ -69,6 +71,7 @@ class App:
             batching=settings.batching,
             max_waiting_requests=settings.max_waiting_requests,
             max_waiting_bytes=settings.max_waiting_bytes,
+            at_once=cores() <= _FEW_CORES,
         )
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="edge")
         self._freed_memory = FreedMemory(self._executor)
@@ -132,7 +135,15 @@ class App:
 
     def _service(self) -> grpc.GenericRpcHandler:
         settings, limits = self._settings, self._settings.limits
-        means = Means(self._catalog, limits, self._scheduler, self._executor, self._freed_memory)
+        means = Means(
+            catalog=self._catalog,
+            limits=limits,
+            decoder=Decoder(self._catalog, limits),
+            stream_decoder=StreamDecoder(self._catalog, limits.on_stream()),
+            scheduler=self._scheduler,
+            executor=self._executor,
+            freed_memory=self._freed_memory,
+        )
         return service(
             AttendHandlers(means),
             StreamHandlers(means, self._traffic),

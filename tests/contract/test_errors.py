@@ -242,7 +242,7 @@ def test_fault_on_a_stream_is_an_id_in_band_and_the_stream_goes_on(
     server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Wire(server.address) as wire, Stream(wire) as stream:
-        for at_fault in ("engine.engine.Engine.run", "domain.catalog.Catalog.find"):
+        for at_fault in ("edge.decoder.read", "engine.engine.Engine.run"):
             with monkeypatch.context() as faulty:
                 faulty.setattr(f"attention_server.{at_fault}", lambda *_: 1 / 0)
                 stream.send(request("a", sdpa()))

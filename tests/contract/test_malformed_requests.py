@@ -135,12 +135,6 @@ def test_call_without_a_deadline_is_answered(wire: Wire) -> None:
     assert wire.begin("Attend", sdpa(), timeout=None).result()
 
 
-def test_analyze_heads_is_refused_by_its_name(wire: Wire) -> None:
-    refusal = wire.refusal("AnalyzeHeads", pb.AnalyzeHeadsRequest())
-
-    assert refusal.message == "AnalyzeHeads is not implemented by this server yet"
-
-
 def test_method_that_the_contract_does_not_have_is_unimplemented(wire: Wire) -> None:
     assert wire.refusal("Detach", b"").code is grpc.StatusCode.UNIMPLEMENTED
 

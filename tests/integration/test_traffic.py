@@ -8,9 +8,10 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.message import Message
 
 from attention_server import EmbeddedServer
-from attention_server.edge.attend import AttendHandlers
+from attention_server.edge.decoder import Decoder
 from attention_server.edge.traffic import TrafficCounts
 from attention_service.v1 import attention_pb2 as pb
 from tests.integration.gate import Gate
@@ -29,6 +30,18 @@ def server(gate: Gate) -> Iterator[EmbeddedServer]:
         gate.open()
 
 
+def leave_while_waiting(wire: Wire, gate: Gate, rpc: str, message: Message) -> None:
+    """A call waits behind one that is computed, and its caller leaves."""
+    first = wire.begin("Attend", TINY)
+    gate.wait_until_reached(1)
+    waiting = wire.begin(rpc, message)
+    gate.wait_until_taken(2)
+    waiting.cancel()
+    gate.wait_until_settled(gate.jobs[1])
+    gate.open()
+    first.result()
+
+
 def answered(wire: Wire, gate: Gate) -> None:
     gate.open()
     wire.answer("Attend", TINY)
@@ -38,7 +51,16 @@ def refused_as_wrong(wire: Wire, gate: Gate) -> None:
     wire.refusal("Attend", sdpa(model="nobody"))
 
 
-def refused_as_not_built(wire: Wire, gate: Gate) -> None:
+def analysed(wire: Wire, gate: Gate) -> None:
+    gate.open()
+    wire.answer("AnalyzeHeads", pb.AnalyzeHeadsRequest(attend=TINY))
+
+
+def analysis_left_while_waiting(wire: Wire, gate: Gate) -> None:
+    leave_while_waiting(wire, gate, "AnalyzeHeads", pb.AnalyzeHeadsRequest(attend=TINY))
+
+
+def analysis_refused_as_wrong(wire: Wire, gate: Gate) -> None:
     wire.refusal("AnalyzeHeads", pb.AnalyzeHeadsRequest())
 
 
@@ -47,14 +69,7 @@ def refused_as_a_stream(wire: Wire, gate: Gate) -> None:
 
 
 def left_while_waiting(wire: Wire, gate: Gate) -> None:
-    first = wire.begin("Attend", TINY)
-    gate.wait_until_reached(1)
-    waiting = wire.begin("Attend", TINY)
-    gate.wait_until_taken(2)
-    waiting.cancel()
-    gate.wait_until_settled(gate.jobs[1])
-    gate.open()
-    first.result()
+    leave_while_waiting(wire, gate, "Attend", TINY)
 
 
 def left_while_computed(wire: Wire, gate: Gate) -> None:
@@ -76,7 +91,7 @@ def out_of_time_while_computed(wire: Wire, gate: Gate) -> None:
 
 def failed(wire: Wire, gate: Gate) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(AttendHandlers, "_decode", None)
+        patch.setattr(Decoder, "decode", None)
         assert wire.refusal("Attend", TINY).reason == "INTERNAL"
 
 
@@ -85,7 +100,9 @@ def failed(wire: Wire, gate: Gate) -> None:
     [
         (answered, {"answered": 1}),
         (refused_as_wrong, {"refused": 1}),
-        (refused_as_not_built, {"refused": 1}),
+        (analysed, {"answered": 1}),
+        (analysis_left_while_waiting, {"answered": 1, "cancelled": 1}),
+        (analysis_refused_as_wrong, {"refused": 1}),
         (refused_as_a_stream, {"refused": 1}),
         (left_while_waiting, {"answered": 1, "cancelled": 1}),
         (left_while_computed, {"cancelled": 1}),

@@ -186,22 +186,26 @@ class Case:
         real = np.arange(self.query_len) < np.array(self.query_lengths)[:, None, None]
         return np.broadcast_to(real, (self.batch, self.dims.heads, self.query_len))
 
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """All that the call says of the attention."""
+        sdpa = self.model == "sdpa"
+        return {
+            "model": self.model,
+            "query": self.query,
+            "key": self.key,
+            "value": self.value,
+            **vars(self.masks),
+            "num_heads": self.dims.heads if sdpa else None,
+            "num_kv_heads": self.dims.kv_heads if sdpa else None,
+            "scale": self.scale,
+            "softcap": self.softcap,
+            "ablated_heads": self.ablated_heads,
+        }
+
     def ask(self, client: AttentionClient, **outputs: Any) -> AttendResult:
         """Returns the server's answer."""
-        sdpa = self.model == "sdpa"
-        return client.attend(
-            self.model,
-            self.query,
-            self.key,
-            self.value,
-            **vars(self.masks),
-            num_heads=self.dims.heads if sdpa else None,
-            num_kv_heads=self.dims.kv_heads if sdpa else None,
-            scale=self.scale,
-            softcap=self.softcap,
-            ablated_heads=self.ablated_heads,
-            **outputs,
-        )
+        return client.attend(**self.keywords, **outputs)
 
     def expected(self, projections: Mapping[str, Projections]) -> Expected:
         """Returns what the oracle says."""

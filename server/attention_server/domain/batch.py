@@ -33,9 +33,9 @@ def batch_key(request: AttendRequest) -> Hashable | None:
     """Returns what requests that can be computed together have in common; None for alone.
 
     It holds no tensor, and says nothing of lengths: that is for who pays for the padding.
-    Alone are requests with a mask over keys or pairs, a bias, offsets or ablated heads, which are
-    rare and cost too much to pad, and those to a model that comes whole: nobody knows what its rows
-    do to each other.
+    Alone are requests with a mask over keys or pairs, a bias, offsets or ablated heads or for an
+    analysis, which are rare and cost too much to pad, and those to a model that comes whole: nobody
+    knows what its rows do to each other.
     """
     mask, settings, outputs = request.mask, request.settings, request.outputs
     if (
@@ -44,6 +44,7 @@ def batch_key(request: AttendRequest) -> Hashable | None:
         or mask.attn_bias is not None
         or mask.query_offsets is not None
         or request.ablated_heads
+        or outputs.analysis is not None
         or not settings.scale  # a model that comes whole keeps it to itself
     ):
         return None

@@ -62,11 +62,17 @@ class InvalidRequest(RequestError):
             message += " (and more)" if others >= self.MAX_VIOLATIONS else f" (and {others} more)"
         super().__init__(reason, message)
         self.violations = violations[: self.MAX_VIOLATIONS]
+        self._all = violations
 
     @classmethod
     def of(cls, reason: Reason, field: str, description: str) -> InvalidRequest:
         """Returns the error of one field."""
         return cls(reason, Violation(field, description))
+
+    def within(self, field: str) -> InvalidRequest:
+        """Returns the same error of a request that is this field of another."""
+        moved = (v._replace(field=f"{field}.{v.field}" if v.field else "") for v in self._all)
+        return type(self)(self.reason, *moved)
 
 
 class LimitExceeded(InvalidRequest):

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_server.domain.model import AttentionSettings, ModelKey
+from attention_service.head_analysis import HeadAnalysis
+from attention_service.head_relations import Relations
 
 __all__ = [
     "AttendRequest",
@@ -73,6 +75,13 @@ class Outputs:
     projections: bool = False
     head_outputs: bool = False
     log_sum_exp: bool = False
+    analysis: Relations | None = None
+    """What to measure heads against, maybe nothing; None for no analysis."""
+
+    @property
+    def of_weights(self) -> bool:
+        """Whether anything is made of weights, which are computed only then."""
+        return self.weights is not None or self.analysis is not None
 
 
 class Sizes(NamedTuple):
@@ -164,6 +173,7 @@ class AttendResult:
     value_heads: Float32Array | None = None
     head_outputs: Float32Array | None = None
     log_sum_exp: Float32Array | None = None
+    head_analysis: tuple[HeadAnalysis, ...] | None = None
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Returns the tensors that are there, by their names in the contract."""

@@ -37,6 +37,8 @@ class Needed(NamedTuple):
         """Returns the rows that these outputs are made of."""
         if outputs.output or outputs.head_outputs or outputs.log_sum_exp or outputs.projections:
             return cls(None, None)
+        if outputs.analysis is not None:
+            return cls(None, None)
         selections = [rows for rows in (outputs.weights, outputs.scores) if rows is not None]
         return cls(
             _union([rows.heads for rows in selections]),

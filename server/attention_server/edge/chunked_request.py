@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
 from attention_server.domain.errors import InvalidRequest, LimitExceeded, Violation
-from attention_server.edge.decode import Checked, Decoded, read
+from attention_server.edge.decode import Decoded, RequestForm, read, tensors_in
 from attention_service import tensor
 from attention_service.limits import Limits, OverLimit
 from attention_service.reasons import Reason
 from attention_service.v1 import attention_pb2 as pb
 
 __all__ = ["ChunkedRequest"]
-
-_TENSORS = ("query", "key", "value", "query_positions", "key_positions")
-_MASKS = ("key_mask", "attend_mask", "attn_bias")
 
 
 class ChunkedRequest:
@@ -27,7 +22,8 @@ class ChunkedRequest:
     takes little.
 
     Args:
-        checked: The request, of which all but data is right.
+        message: The request; it gives its data away.
+        form: What is known of it.
         limits: Bounds of all tensors together.
 
     Raises:
@@ -35,20 +31,19 @@ class ChunkedRequest:
         InvalidRequest: INVALID_BYTE_LENGTH: a tensor has more data than its shape says.
     """
 
-    def __init__(self, checked: Checked, limits: Limits) -> None:
-        self._checked = checked
-        tensors = dict(_tensors_of(checked.message))
-        sizes = {path: _size_of(message) for path, message in tensors.items()}
+    def __init__(self, message: pb.AttendRequest, form: RequestForm, limits: Limits) -> None:
+        self._request_id, self._form = message.request_id, form
+        sizes = {path: tensor.byte_size(*each) for path, each in form.tensors.items()}
         try:
             limits.check_message(sum(sizes.values()))
         except OverLimit as over:
             raise LimitExceeded(over.reason, Violation(over.field, over.description)) from None
         self._data: dict[str, NDArray[np.uint8]] = {}
         self._missing: dict[str, int] = {}
-        for path, message in tensors.items():
+        for path, each in tensors_in(message):
             self._missing[path] = sizes[path]
-            self.add(path, message.data)
-            message.ClearField("data")
+            self.add(path, each.data)
+            each.ClearField("data")
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -89,17 +84,4 @@ class ChunkedRequest:
         Raises:
             InvalidRequest: Data that does not fit.
         """
-        return read(self._checked, self._data)
-
-
-def _tensors_of(message: pb.AttendRequest) -> Iterator[tuple[str, pb.Tensor]]:
-    for name in _TENSORS:
-        if message.HasField(name):  # type: ignore[arg-type]  # a literal in the stubs
-            yield name, getattr(message, name)
-    for name in _MASKS:
-        if message.mask.HasField(name):  # type: ignore[arg-type]  # a literal in the stubs
-            yield f"mask.{name}", getattr(message.mask, name)
-
-
-def _size_of(message: pb.Tensor) -> int:
-    return tensor.byte_size(message.data_type, tuple(message.shape))  # both are checked
+        return read(self._form, self._request_id, self._data)

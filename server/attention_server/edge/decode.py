@@ -2,45 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from attention_server.domain.catalog import Catalog
 from attention_server.domain.errors import InvalidRequest, LimitExceeded, Violation
 from attention_server.domain.limits import answer_shapes, head_shapes
-from attention_server.domain.model import AttentionSettings, Model, ModelKey
-from attention_server.domain.request import AttendRequest, Mask, Outputs, Sizes
+from attention_server.domain.model import AttentionSettings, Model
+from attention_server.domain.request import AttendRequest, Float32Array, Mask, Outputs, Sizes
 from attention_server.edge import fields
 from attention_server.edge.decode_heads import decode_settings
 from attention_server.edge.decode_mask import check_mask, decode_mask
 from attention_server.edge.decode_outputs import decode_data_type, decode_outputs, item_bytes
 from attention_server.edge.decode_positions import check_positions, decode_positions
 from attention_server.edge.decode_whole import check_whole
+from attention_server.edge.encode import AnswerForm, encode_head
 from attention_service.limits import Limits, OverLimit
 from attention_service.reasons import Reason
-from attention_service.tensor import MAX_RANK
+from attention_service.tensor import Content, TensorForm
 from attention_service.v1 import attention_pb2 as pb
 
-__all__ = ["AnswerForm", "Checked", "Decoded", "check", "check_request_id", "decode", "read"]
+__all__ = [
+    "TENSORS",
+    "Decoded",
+    "RequestForm",
+    "check",
+    "check_request_id",
+    "data_in",
+    "decode",
+    "read",
+    "tensors_in",
+]
 
 _MAX_REQUEST_ID_BYTES = 128
-_TENSORS: Final = ("query", "key", "value", "query_positions", "key_positions")
-_MASKS: Final = ("key_mask", "attend_mask", "attn_bias")
-_MOST_KNOWN = 1024
-_MOST_BYTES_KNOWN = 256  # of heads, masks and outputs, so that no list is kept
-_LARGEST_BATCH_KNOWN = 64  # nor long arrays of lengths
 
-
-class AnswerForm(NamedTuple):
-    """What an answer is made with, beside the result."""
-
-    request_id: str
-    model: ModelKey
-    settings: AttentionSettings
-    data_type: pb.DataType.ValueType
-    """Element type of its floating-point tensors."""
-    tensor_bytes: int
-    """Size of its tensors."""
+TENSORS = (
+    *("query", "key", "value", "query_positions", "key_positions"),
+    *("mask.key_mask", "mask.attend_mask", "mask.attn_bias"),
+)
+"""Paths of all tensors that a request may have."""
 
 
 class Decoded(NamedTuple):
@@ -50,9 +50,14 @@ class Decoded(NamedTuple):
     form: AnswerForm
 
 
-class Settled(NamedTuple):
-    """What is the same for all requests of one outline."""
+class RequestForm(NamedTuple):
+    """A request of which all is right but perhaps the data of its tensors, which was not read.
 
+    Many requests have the same.
+    """
+
+    tensors: Mapping[str, TensorForm]
+    """By their paths."""
     model: Model
     settings: AttentionSettings
     sizes: Sizes
@@ -60,19 +65,9 @@ class Settled(NamedTuple):
     ablated_heads: tuple[int, ...]
     mask: Mask
     """But for its tensors."""
+    answer_head: bytes
     data_type: pb.DataType.ValueType
     answer_bytes: int
-
-
-class Checked(NamedTuple):
-    """A request of which all is right but perhaps the data of its tensors, which was not read."""
-
-    message: pb.AttendRequest
-    settled: Settled
-
-
-_known: dict[Hashable, Settled] = {}
-"""What came of outlines that were right: callers send many requests of few."""
 
 
 def decode(message: pb.AttendRequest, catalog: Catalog, limits: Limits) -> Decoded:
@@ -85,10 +80,11 @@ def decode(message: pb.AttendRequest, catalog: Catalog, limits: Limits) -> Decod
         LimitExceeded: A request for too much.
         ModelNotFound: No such model.
     """
-    return read(check(message, catalog, limits))
+    form = check(message, catalog, limits)
+    return read(form, message.request_id, data_in(message))
 
 
-def check(message: pb.AttendRequest, catalog: Catalog, limits: Limits) -> Checked:
+def check(message: pb.AttendRequest, catalog: Catalog, limits: Limits) -> RequestForm:
     """Returns what can be said of a request before the data of its tensors is there.
 
     Raises:
@@ -98,39 +94,31 @@ def check(message: pb.AttendRequest, catalog: Catalog, limits: Limits) -> Checke
     """
     check_request_id(message.request_id)
     model = catalog.find(message.model, message.model_version)
-    outline = _outline(message)
-    if outline is not None:
-        outline = (catalog, limits, model.key, outline)  # of the first two there are few
-    known = None if outline is None else _known.get(outline)
-    if known is None:
-        try:
-            known = _check(message, model, limits)
-        except OverLimit as over:
-            raise LimitExceeded(over.reason, Violation(over.field, over.description)) from None
-        if outline is not None and known.sizes.batch <= _LARGEST_BATCH_KNOWN:
-            if len(_known) >= _MOST_KNOWN:
-                _known.clear()
-            _known[outline] = known
-    return Checked(message, known)
+    try:
+        return _check(message, model, limits)
+    except OverLimit as over:
+        raise LimitExceeded(over.reason, Violation(over.field, over.description)) from None
 
 
-def read(checked: Checked, data: fields.Data = fields.NO_DATA) -> Decoded:
+def read(form: RequestForm, request_id: str, data: Mapping[str, Content]) -> Decoded:
     """Returns the request, its tensors read.
 
     Args:
-        checked: What is known of it.
-        data: Data of the tensors that came in chunks.
+        form: What is known of it.
+        request_id: Its own.
+        data: Data of its tensors, by path.
 
     Raises:
         InvalidRequest: Data that does not fit.
     """
-    message, settled = checked
-    model, settings = settled.model, settled.settings
-    query = fields.embeddings(message.query, "query", data)
-    key = fields.embeddings(message.key, "key", data) if message.HasField("key") else query
-    value = fields.embeddings(message.value, "value", data) if message.HasField("value") else key
-    mask = decode_mask(message, settled.mask, data)
-    positions = decode_positions(message, model, settings, mask, settled.sizes, data)
+    tensors, model, settings = form.tensors, form.model, form.settings
+    query = key = value = _embeddings("query", tensors, data)
+    if "key" in tensors:
+        key = value = _embeddings("key", tensors, data)
+    if "value" in tensors:
+        value = _embeddings("value", tensors, data)
+    mask = decode_mask(form.mask, tensors, data)
+    positions = decode_positions(model, settings, mask, form.sizes, tensors, data)
     request = AttendRequest(
         model=model.key,
         query=query,
@@ -138,38 +126,36 @@ def read(checked: Checked, data: fields.Data = fields.NO_DATA) -> Decoded:
         value=value,
         mask=mask,
         settings=settings,
-        ablated_heads=settled.ablated_heads,
-        outputs=settled.outputs,
+        ablated_heads=form.ablated_heads,
+        outputs=form.outputs,
         query_positions=positions.query,
         key_positions=positions.key,
     )
-    form = AnswerForm(
-        message.request_id, model.key, settings, settled.data_type, settled.answer_bytes
-    )
-    return Decoded(request, form)
+    answer = AnswerForm(request_id, form.answer_head, form.data_type, form.answer_bytes)
+    return Decoded(request, answer)
 
 
-def _outline(message: pb.AttendRequest) -> Hashable | None:
-    """Returns what ``_check`` reads of a message; None where that is much, or rarely the same."""
-    mask = b""
-    if message.HasField("mask"):
-        if any(message.mask.HasField(name) for name in _MASKS):
-            return None
-        mask = message.mask.SerializeToString()
-    heads, outputs = message.heads.SerializeToString(), message.outputs.SerializeToString()
-    if len(heads) + len(mask) + len(outputs) > _MOST_BYTES_KNOWN:
-        return None
-    tensors = []
-    for name in _TENSORS:
-        if message.HasField(name):
-            tensor = getattr(message, name)
-            if len(tensor.shape) > MAX_RANK:
-                return None
-            tensors.append((name, tensor.data_type, *tensor.shape))
-    return (*tensors, heads, mask, outputs)
+def _embeddings(
+    field: str, tensors: Mapping[str, TensorForm], data: Mapping[str, Content]
+) -> Float32Array:
+    return fields.embeddings(tensors[field], data.get(field, b""), field)
 
 
-def _check(message: pb.AttendRequest, model: Model, limits: Limits) -> Settled:
+def tensors_in(message: pb.AttendRequest) -> Iterator[tuple[str, pb.Tensor]]:
+    """Yields each tensor of a request and its path."""
+    for path in TENSORS:
+        mask, _, name = path.rpartition(".")
+        holder: Any = message.mask if mask else message
+        if holder.HasField(name):
+            yield path, getattr(holder, name)
+
+
+def data_in(message: pb.AttendRequest) -> dict[str, bytes]:
+    """Returns the data of a request's tensors by their paths."""
+    return {path: tensor.data for path, tensor in tensors_in(message)}
+
+
+def _check(message: pb.AttendRequest, model: Model, limits: Limits) -> RequestForm:
     sizes = _sizes(message)
     limits.check_sizes(sizes.batch, sizes.query_len, sizes.kv_len)
     settings = decode_settings(message, model, sizes)
@@ -190,13 +176,15 @@ def _check(message: pb.AttendRequest, model: Model, limits: Limits) -> Settled:
             fields.check_type(getattr(message, field), field, fields.FLOATS)
     mask = check_mask(message, settings, sizes)
     check_positions(message, model, settings, mask, sizes)
-    return Settled(
+    return RequestForm(
+        tensors={path: TensorForm(t.data_type, tuple(t.shape)) for path, t in tensors_in(message)},
         model=model,
         settings=settings,
         sizes=sizes,
         outputs=outputs,
         ablated_heads=() if ablated is None else tuple(ablated.tolist()),
         mask=mask,
+        answer_head=encode_head(model.key, settings),
         data_type=data_type,
         answer_bytes=answer_bytes,
     )

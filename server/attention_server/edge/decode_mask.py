@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from attention_server.domain.model import AttentionSettings
 from attention_server.domain.request import Mask, Sizes
 from attention_server.edge import fields
 from attention_service.reasons import Reason
+from attention_service.tensor import Content, TensorForm
 from attention_service.v1 import attention_pb2 as pb
 
 __all__ = ["check_mask", "decode_mask"]
@@ -56,21 +58,28 @@ def check_mask(message: pb.AttendRequest, settings: AttentionSettings, sizes: Si
     return Mask(kv_lengths, query_lengths, query_offsets)
 
 
-def decode_mask(message: pb.AttendRequest, mask: Mask, data: fields.Data) -> Mask:
+def decode_mask(mask: Mask, forms: Mapping[str, TensorForm], data: Mapping[str, Content]) -> Mask:
     """Returns the masks of a request, from what ``check_mask`` returned.
+
+    Args:
+        mask: All but its tensors.
+        forms: The tensors of the request, by their paths.
+        data: The data of each.
 
     Raises:
         InvalidRequest: Data that does not fit.
     """
-    given = message.mask
     tensors: dict[str, Any] = {}
-    if given.HasField("key_mask"):
-        tensors["key_mask"] = fields.booleans(given.key_mask, "mask.key_mask", data)
-    if given.HasField("attend_mask"):
-        attend_mask = fields.booleans(given.attend_mask, "mask.attend_mask", data)
+    path = "mask.key_mask"
+    if path in forms:
+        tensors["key_mask"] = fields.booleans(forms[path], data.get(path, b""), path)
+    path = "mask.attend_mask"
+    if path in forms:
+        attend_mask = fields.booleans(forms[path], data.get(path, b""), path)
         tensors["attend_mask"] = _of_four_dims(attend_mask)
-    if given.HasField("attn_bias"):
-        attn_bias = fields.biases(given.attn_bias, "mask.attn_bias", data)
+    path = "mask.attn_bias"
+    if path in forms:
+        attn_bias = fields.biases(forms[path], data.get(path, b""), path)
         tensors["attn_bias"] = _of_four_dims(attn_bias)
     return replace(mask, **tensors) if tensors else mask
 

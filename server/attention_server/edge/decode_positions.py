@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from attention_server.domain.places import places
 from attention_server.domain.request import Int32Array, Mask, Sizes
 from attention_server.edge import fields
 from attention_service.reasons import Reason
+from attention_service.tensor import Content, TensorForm
 from attention_service.v1 import attention_pb2 as pb
 
 __all__ = ["Positions", "check_positions", "decode_positions"]
@@ -56,12 +58,12 @@ def check_positions(
 
 
 def decode_positions(
-    message: pb.AttendRequest,
     model: Model,
     settings: AttentionSettings,
     mask: Mask,
     sizes: Sizes,
-    data: fields.Data,
+    forms: Mapping[str, TensorForm],
+    data: Mapping[str, Content],
 ) -> Positions:
     """Returns the positions of a request that was checked, those that are absent filled in.
 
@@ -70,15 +72,19 @@ def decode_positions(
     """
     if model.positions == "none":
         return Positions()
-    if message.HasField("query_positions"):
-        query = fields.whole_numbers(message.query_positions, "query_positions", data)
+    if "query_positions" in forms:
+        query = _given("query_positions", forms, data)
     else:
         query = places(mask, settings, np.arange(sizes.query_len)).astype(np.int32)
-    if message.HasField("key_positions"):
-        key = fields.whole_numbers(message.key_positions, "key_positions", data)
+    if "key_positions" in forms:
+        key = _given("key_positions", forms, data)
     else:
         key = np.arange(sizes.kv_len, dtype=np.int32)[None]
     return Positions(query, key)
+
+
+def _given(field: str, forms: Mapping[str, TensorForm], data: Mapping[str, Content]) -> Int32Array:
+    return fields.whole_numbers(forms[field], data.get(field, b""), field)
 
 
 def _check_places(settings: AttentionSettings, mask: Mask, sizes: Sizes) -> None:

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_server.domain.model import AttentionSettings, Model
+from attention_server.domain.model import AttentionSettings, Model, ModelKey
 from attention_server.domain.request import AttendResult, Execution
-from attention_server.edge.decode import AnswerForm
 from attention_server.edge.decode_heads import CAUSAL_MODES
-from attention_service import tensor
+from attention_service.head_analysis import HeadAnalysis
+from attention_service.head_patterns import HeadPattern
 from attention_service.manifest import Positions
+from attention_service.spliced import BytesField, spliced
 from attention_service.v1 import attention_pb2 as pb
 
-__all__ = ["encode_model", "encode_result", "fill_response", "narrow"]
+__all__ = [
+    "ANSWER_TENSORS",
+    "Answer",
+    "AnswerForm",
+    "encode_analysis",
+    "encode_head",
+    "encode_model",
+    "encode_result",
+    "encode_small",
+    "narrow",
+]
 
 _DTYPES: dict[pb.DataType.ValueType, np.dtype[Any]] = {
     pb.DATA_TYPE_FLOAT32: np.dtype(np.float32),
@@ -39,45 +49,101 @@ _POSITION_USES: dict[Positions, pb.PositionUse.ValueType] = {
     "rotary": pb.POSITION_USE_ROTARY,
     "relative_bias": pb.POSITION_USE_RELATIVE_BIAS,
 }
+_PATTERNS: dict[HeadPattern, pb.HeadPattern.ValueType] = {
+    "none": pb.HEAD_PATTERN_UNSPECIFIED,
+    "self": pb.HEAD_PATTERN_SELF,
+    "previous": pb.HEAD_PATTERN_PREVIOUS,
+    "next": pb.HEAD_PATTERN_NEXT,
+    "first": pb.HEAD_PATTERN_FIRST,
+    "local": pb.HEAD_PATTERN_LOCAL,
+    "global": pb.HEAD_PATTERN_GLOBAL,
+    "relation": pb.HEAD_PATTERN_RELATION,
+}
 _OWN_TYPES: dict[str, pb.DataType.ValueType] = {
     "weight_key_indices": pb.DATA_TYPE_INT32,
     "log_sum_exp": pb.DATA_TYPE_FLOAT32,
 }
+ANSWER_TENSORS = tuple(
+    field.name
+    for field in pb.AttendResponse.DESCRIPTOR.fields
+    if field.message_type is pb.Tensor.DESCRIPTOR
+)
+"""Names of all tensors that an answer may have."""
+
+_DATA = {name: BytesField(pb.AttendResponse, f"{name}.data") for name in ANSWER_TENSORS}
 
 
-def encode_result(result: AttendResult, form: AnswerForm) -> pb.AttendResponse:
+class AnswerForm(NamedTuple):
+    """What an answer is made with, beside the result."""
+
+    request_id: str
+    head: bytes
+    """An AttendResponse: what is the same for all requests of a form."""
+    data_type: pb.DataType.ValueType
+    """Element type of its floating-point tensors."""
+    tensor_bytes: int
+    """Size of its tensors."""
+
+
+class Answer(NamedTuple):
+    """An answer whose tensors are still to be put into its message."""
+
+    message: bytes
+    """An AttendResponse."""
+    tensors: dict[str, NDArray[Any]]
+    """Its tensors, by name, in the types that were asked for."""
+
+
+def encode_result(result: AttendResult, form: AnswerForm) -> bytes:
     """Returns the answer to a request, its floats in the type that was asked for."""
-    response = pb.AttendResponse()
-    fill_response(response, result, form)
-    return response
+    message, tensors = encode_small(result, form)
+    return spliced(message, [(_DATA[name], array) for name, array in tensors.items()])
 
 
-def fill_response(
-    response: pb.AttendResponse,
-    result: AttendResult,
-    form: AnswerForm,
-    announced: Container[str] = (),
-) -> None:
-    """Puts the answer to a request into an empty message, where it stands.
+def encode_small(result: AttendResult, form: AnswerForm, announced: Container[str] = ()) -> Answer:
+    """Returns the answer to a request, its tensors beside it.
 
     Args:
-        response: The message.
         result: What was computed.
         form: How it is told.
-        announced: Tensors of which only element type and shape are put in.
+        announced: Tensors that are not among those, as their data will follow in chunks.
     """
-    response.request_id = form.request_id
-    response.model, response.model_version = form.model
-    response.fully_masked_rows = result.fully_masked_rows
-    _fill_execution(response.execution, result.execution)
-    response.applied.MergeFromString(_serialized_settings(form.settings))
+    message = pb.AttendResponse(
+        request_id=form.request_id, fully_masked_rows=result.fully_masked_rows
+    )
+    _fill_execution(message.execution, result.execution)
+    tensors = {}
     for name, array in result.tensors().items():
-        message = getattr(response, name)
-        if name in announced:
-            message.data_type = _OWN_TYPES.get(name, form.data_type)
-            message.shape.extend(array.shape)
-        else:
-            tensor.fill(message, narrow(array, name, form))
+        told = getattr(message, name)
+        told.data_type = _OWN_TYPES.get(name, form.data_type)
+        told.shape.extend(array.shape)
+        if name not in announced:
+            tensors[name] = narrow(array, name, form)
+    return Answer(form.head + message.SerializeToString(), tensors)
+
+
+def encode_head(model: ModelKey, settings: AttentionSettings) -> bytes:
+    """Returns what answers say of the model and the settings, as an AttendResponse."""
+    name, version = model
+    return pb.AttendResponse(
+        model=name, model_version=version, applied=_encode_settings(settings)
+    ).SerializeToString()
+
+
+def encode_analysis(result: AttendResult, form: AnswerForm) -> bytes:
+    """Returns the answer to a request for an analysis."""
+    assert result.head_analysis is not None, "an analysis was asked for"
+    told = pb.AttendResponse.FromString(form.head)
+    response = pb.AnalyzeHeadsResponse(
+        request_id=form.request_id,
+        model=told.model,
+        model_version=told.model_version,
+        heads=[_encode_head(head) for head in result.head_analysis],
+        fully_masked_rows=result.fully_masked_rows,
+        applied=told.applied,
+    )
+    _fill_execution(response.execution, result.execution)
+    return response.SerializeToString()
 
 
 def narrow(array: NDArray[Any], name: str, form: AnswerForm) -> NDArray[Any]:
@@ -106,11 +172,6 @@ def encode_model(model: Model) -> pb.Model:
     )
 
 
-@lru_cache(maxsize=1024)
-def _serialized_settings(settings: AttentionSettings) -> bytes:
-    return _encode_settings(settings).SerializeToString()
-
-
 def _encode_settings(settings: AttentionSettings) -> pb.AttentionSettings:
     left, right = settings.window
     unlimited = left is None and right is None
@@ -122,6 +183,10 @@ def _encode_settings(settings: AttentionSettings) -> pb.AttentionSettings:
         causal=_MODES[settings.causal],
         window=None if unlimited else pb.SlidingWindow(left=left, right=right),
     )
+
+
+def _encode_head(analysis: HeadAnalysis) -> pb.HeadAnalysis:
+    return pb.HeadAnalysis(**{**vars(analysis), "pattern": _PATTERNS[analysis.pattern]})
 
 
 def _fill_execution(message: pb.Execution, execution: Execution) -> None:

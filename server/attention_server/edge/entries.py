@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from attention_server.domain.errors import LimitExceeded, Violation
 from attention_service.limits import Limits
 from attention_service.reasons import Reason
+from attention_service.v1 import attention_pb2 as pb
 
 __all__ = ["check_entries"]
 
@@ -22,6 +23,7 @@ _FIXED_BYTES = {_FIXED64: 8, _FIXED32: 4}
 
 # Lists in a request of up to ``length`` heads or queries, and of one entry a sequence.
 _INDEX_LISTS, _SEQUENCE_LISTS = 5, 3
+_PAIR_FIELDS = 4  # the pair, and each of its numbers
 _OTHER_FIELDS = 4096  # far more than there are: a newer contract may have more
 
 
@@ -35,6 +37,8 @@ def check_entries(message_type: type[Message], data: bytes, limits: Limits) -> N
         LimitExceeded: LENGTH_LIMIT, at the field whose entries are too many.
     """
     most = _INDEX_LISTS * limits.length + _SEQUENCE_LISTS * limits.batch + _OTHER_FIELDS
+    if message_type is pb.AnalyzeHeadsRequest:
+        most += _PAIR_FIELDS * limits.length
     if len(data) <= most:  # each takes a byte at least
         return
     with contextlib.suppress(_NoMessageError):

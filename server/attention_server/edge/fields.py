@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +15,13 @@ from attention_server.domain.request import BoolArray, Float32Array, Int32Array,
 from attention_service import tensor
 from attention_service.limits import Limits
 from attention_service.reasons import Reason
+from attention_service.tensor import Content, TensorForm
 from attention_service.v1 import attention_pb2 as pb
 
 __all__ = [
     "BOOLEANS",
     "FLOATS",
     "INTEGERS",
-    "NO_DATA",
-    "Data",
     "biases",
     "booleans",
     "check_shape",
@@ -34,12 +32,6 @@ __all__ = [
     "shape",
     "whole_numbers",
 ]
-
-Data: TypeAlias = Mapping[str, NDArray[np.uint8]]
-"""Data of the tensors that came in chunks, by path; that of others stands in their messages."""
-
-NO_DATA: Data = MappingProxyType({})
-"""Of a request that came whole."""
 
 
 class Kind(NamedTuple):
@@ -91,9 +83,9 @@ def check_shape(field: str, dims: Sequence[int], expected: Sequence[int], names:
         )
 
 
-def embeddings(message: pb.Tensor, field: str, data: Data = NO_DATA) -> Float32Array:
+def embeddings(form: TensorForm, data: Content, field: str) -> Float32Array:
     """Returns finite floats as float32."""
-    array = _floats(message, field, data)
+    array = _floats(form, data, field)
     if not math.isfinite(largest_at_most(array)):
         at = list(map(int, np.argwhere(~np.isfinite(array))[0]))
         raise InvalidRequest.of(
@@ -102,9 +94,9 @@ def embeddings(message: pb.Tensor, field: str, data: Data = NO_DATA) -> Float32A
     return array
 
 
-def biases(message: pb.Tensor, field: str, data: Data = NO_DATA) -> Float32Array:
+def biases(form: TensorForm, data: Content, field: str) -> Float32Array:
     """Returns biases as float32: finite, or -inf for the lowest float32 and below."""
-    array = _floats(message, field, data)
+    array = _floats(form, data, field)
     if not float(array.max()) < math.inf:  # NaN compares false too
         raise InvalidRequest.of(Reason.NON_FINITE, field, "must not hold NaN or +inf; -inf forbids")
     lowest = np.finfo(np.float32).min
@@ -113,14 +105,14 @@ def biases(message: pb.Tensor, field: str, data: Data = NO_DATA) -> Float32Array
     return array
 
 
-def booleans(message: pb.Tensor, field: str, data: Data = NO_DATA) -> BoolArray:
+def booleans(form: TensorForm, data: Content, field: str) -> BoolArray:
     """Returns a boolean tensor; true means "may attend"."""
-    return _decode(message, field, BOOLEANS, data)
+    return _array(form, data, field)
 
 
-def whole_numbers(message: pb.Tensor, field: str, data: Data = NO_DATA) -> Int32Array:
+def whole_numbers(form: TensorForm, data: Content, field: str) -> Int32Array:
     """Returns integers of 0 or more, int32."""
-    array = _decode(message, field, INTEGERS, data)
+    array = _array(form, data, field)
     if array.min() < 0:
         at = list(map(int, np.argwhere(array < 0)[0]))
         raise InvalidRequest.of(
@@ -167,17 +159,16 @@ def _in_range(values: Sequence[int], field: str, low: int, high: int) -> Int64Ar
     return array
 
 
-def _floats(message: pb.Tensor, field: str, data: Data) -> Float32Array:
-    array = _decode(message, field, FLOATS, data)
+def _floats(form: TensorForm, data: Content, field: str) -> Float32Array:
+    array = _array(form, data, field)
     if array.dtype == np.float32:
         return array
     with np.errstate(invalid="ignore"):  # a signalling NaN is refused later
         return array.astype(np.float32, copy=False)
 
 
-def _decode(message: pb.Tensor, field: str, kind: Kind, data: Data) -> NDArray[Any]:
-    check_type(message, field, kind)
+def _array(form: TensorForm, data: Content, field: str) -> NDArray[Any]:
     try:
-        return tensor.decode(message, data.get(field))
+        return tensor.array_of(form, data)
     except tensor.TensorError as error:
         raise InvalidRequest.of(error.reason, f"{field}.data", str(error)) from None

@@ -22,14 +22,13 @@ from attention_server.domain.errors import (
 )
 from attention_server.domain.request import AttendResult
 from attention_server.edge.chunked_request import ChunkedRequest
-from attention_server.edge.decode import Decoded, check, decode
-from attention_server.edge.entries import check_entries
+from attention_server.edge.decode import Decoded
 from attention_server.edge.means import Means
 from attention_server.edge.open_requests import OpenRequests
 from attention_server.edge.stream_request import StreamRequest, check_ids, first_id, seconds
 from attention_server.edge.stream_writer import StreamWriter
 from attention_server.edge.traffic import Ending, Traffic
-from attention_server.edge.wire import deadline_of, offload, parse
+from attention_server.edge.wire import deadline_of, offload
 from attention_server.scheduling.job import Job
 from attention_service.reasons import Reason
 from attention_service.v1 import attention_pb2 as pb
@@ -64,7 +63,6 @@ class _OpenStream:
 
     def __init__(self, means: Means, traffic: Traffic, context: _Context) -> None:
         self._means = means
-        self._limits = means.limits.on_stream()
         self._traffic = traffic
         self._context = context
         self._deadline = deadline_of(context)
@@ -105,6 +103,9 @@ class _OpenStream:
     async def _until_over(self, work: Awaitable[None]) -> None:
         try:
             await work
+        except aio.InternalError:
+            # Nothing can be sent any more: the caller is gone, of which gRPC tells a moment later.
+            self._over.cancel()
         except Exception as error:  # noqa: BLE001 - it is raised where the stream is served
             self._end(error)
 
@@ -124,14 +125,18 @@ class _OpenStream:
     async def _take(self, data: bytes) -> None:
         """Does what one message says; to a request that is over nothing is done any more."""
         arrived, size = self._loop.time(), len(data)
+        decoder = self._means.stream_decoder
         try:
-            message = await offload(self._means.executor, size, lambda: self._parsed(data))
+            arrival = decoder.known(data)
+            if arrival is None:
+                arrival = await offload(self._means.executor, size, lambda: decoder.parse(data))
         except LimitExceeded as error:
             name = first_id(data)
             if not name:
                 raise
             self._refuse(StreamRequest(name, arrived), error)
             return
+        message, decoded = arrival
         part, known = message.WhichOneof("part"), self._requests.named(message.request_id)
         if part == "chunk":
             if known is not None and not known.is_settled:
@@ -140,14 +145,14 @@ class _OpenStream:
             if known is not None:
                 self._fail(known, Abandoned())
         else:
-            await self._begin(StreamRequest(message.request_id, arrived), message, size)
-
-    def _parsed(self, data: bytes) -> pb.AttendStreamRequest:
-        check_entries(pb.AttendStreamRequest, data, self._limits)
-        return parse(pb.AttendStreamRequest, data)
+            await self._begin(StreamRequest(message.request_id, arrived), message, decoded, size)
 
     async def _begin(
-        self, request: StreamRequest, message: pb.AttendStreamRequest, size: int
+        self,
+        request: StreamRequest,
+        message: pb.AttendStreamRequest,
+        decoded: Callable[[], Decoded],
+        size: int,
     ) -> None:
         """Takes a request in, or refuses it."""
         self._requests.add(request)
@@ -159,7 +164,7 @@ class _OpenStream:
             if message.chunked:
                 await self._announce(request, message.request, size)
             else:
-                await self._decode(request, size, lambda: self._decoded(message.request))
+                await self._decode(request, size, decoded)
         except Exception as error:  # noqa: BLE001 - the log has it, the caller an id
             self._fail(request, error)
 
@@ -194,7 +199,8 @@ class _OpenStream:
         means = self._means
 
         def checked() -> ChunkedRequest:
-            return ChunkedRequest(check(message, means.catalog, self._limits), self._limits)
+            form = means.stream_decoder.check(message)
+            return ChunkedRequest(message, form, means.stream_decoder.limits)
 
         with means.scheduler.reserved():
             chunks = await offload(means.executor, size, checked)
@@ -241,11 +247,12 @@ class _OpenStream:
         request.form = form
         job = Job(attend, deadline=request.deadline, arrived=request.arrived)
         request.job = job
-        job.answer.add_done_callback(partial(self._tell, request))
         means.scheduler.submit(job)
-
-    def _decoded(self, message: pb.AttendRequest) -> Decoded:
-        return decode(message, self._means.catalog, self._limits)
+        if job.answer.done():
+            self._computed.append(request)
+            self._collect()
+        else:
+            job.answer.add_done_callback(partial(self._tell, request))
 
     def _tell(self, request: StreamRequest, _: Future[AttendResult]) -> None:
         """Lets the event loop know that an answer is there, from any thread."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attention_server.domain.errors import InvalidRequest
 from attention_server.edge.chunked_request import ChunkedRequest
-from attention_server.edge.decode import AnswerForm
+from attention_server.edge.encode import AnswerForm
 from attention_server.edge.traffic import Ending
 from attention_server.scheduling.job import Job
 from attention_service.reasons import Reason

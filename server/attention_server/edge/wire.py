@@ -16,7 +16,7 @@ from attention_service.reasons import Reason
 
 __all__ = ["LARGE_BYTES", "deadline_of", "offload", "parse", "parse_short"]
 
-LARGE_BYTES = 256 * 1024
+LARGE_BYTES = 1 << 20
 """Work on this many bytes takes longer than handing it to another thread."""
 
 _MessageT = TypeVar("_MessageT", bound=Message)

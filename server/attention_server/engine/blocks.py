@@ -70,9 +70,10 @@ def blocks(
     rows_kept: bool = True,
     rows_differ: bool = False,
     threads: int = 1,
+    at_once: int = 1,
     limit: int = BLOCK_SCORES,
 ) -> Iterator[Block]:
-    """Yields blocks that together cover every row once, each of at most ``limit`` numbers.
+    """Yields blocks that together cover every row once, ``limit`` numbers at most at once.
 
     A row is never cut: the softmax needs all of it. Queries are cut first, down to 256 a block,
     then sequences, then key and value heads, then the query heads that share one, then the queries
@@ -89,13 +90,15 @@ def blocks(
         rows_differ: Whether some queries see other keys than others: then 256 of them stand in a
             block at most, so that few keys are computed for those who do not see them.
         threads: Threads of a run, each of which takes whole heads.
-        limit: Most numbers in a block.
+        at_once: Blocks that are computed at the same time.
+        limit: Most numbers in these blocks together.
     """
     # 12 heads of 64, causal, 2 threads, ms: 512 tokens 5.4, at once 6.2; 1,024 tokens 27, at once
     # 56; 4,096 tokens 215 in blocks of 2 heads and 256 queries, 271 of 128 queries, 255 of 4 heads
     # and 128 queries, with ONNX Runtime's own causality 480.
     row = max(kv_len, head_dim)
-    aim = limit if rows_kept else min(limit, FAST_SCORES)
+    aim = (limit if rows_kept else min(limit, FAST_SCORES)) // at_once
+    limit //= at_once
     num_heads = sum(_size(run.heads) for run in runs)
     num_kv_heads = max(_size(run.kv_heads) for run in runs)
     group = max(_size(run.heads) // _size(run.kv_heads) for run in runs)
@@ -103,10 +106,10 @@ def blocks(
     sequences = max(1, min(batch, aim // (num_heads * wanted)))
     kv_heads = max(1, min(num_kv_heads, aim // (sequences * group * wanted)))
     shared = group if kv_heads > 1 else max(1, min(group, aim // wanted))
-    at_once = max(1, min(threads, limit // row))
-    if sequences * kv_heads * shared < at_once:
-        shared = min(group, at_once)
-        kv_heads = max(1, min(num_kv_heads, at_once // group))
+    heads_wanted = max(1, min(threads, limit // row))
+    if sequences * kv_heads * shared < heads_wanted:
+        shared = min(group, heads_wanted)
+        kv_heads = max(1, min(num_kv_heads, heads_wanted // group))
     heads_at_once = sequences * kv_heads * shared
     queries = max(1, aim // (heads_at_once * row))
     if queries < _ROWS_WORTH_A_PRODUCT:
@@ -141,11 +144,21 @@ def _parts(run: HeadRun, kv_heads: int, shared: int) -> Iterator[HeadRun]:
 
 
 def blocks_of_heads(
-    *, batch: int, num_heads: int, num_kv_heads: int, query_len: int, kv_len: int, head_dim: int
+    *,
+    batch: int,
+    num_heads: int,
+    num_kv_heads: int,
+    query_len: int,
+    kv_len: int,
+    head_dim: int,
+    at_once: int = 1,
 ) -> Iterator[Block]:
-    """Yields blocks of whole heads, of one sequence each: for what needs no memory for scores."""
+    """Yields blocks of whole heads, of one sequence each: for what needs no memory for scores.
+
+    Of several that are computed ``at_once`` each has one key and value head.
+    """
     group = num_heads // num_kv_heads
-    kv_heads = max(1, BLOCK_SCORES // (kv_len * head_dim))
+    kv_heads = max(1, BLOCK_SCORES // (kv_len * head_dim)) if at_once == 1 else 1
     for b in range(batch):
         for k in range(0, num_kv_heads, kv_heads):
             last = min(k + kv_heads, num_kv_heads)

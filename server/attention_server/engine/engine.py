@@ -24,7 +24,7 @@ from attention_server.engine.layers import Layer, ProjectingLayer, SdpaLayer
 from attention_server.engine.merged import MergedLayer
 from attention_server.engine.merged_graph import merged_graph
 from attention_server.engine.model_unusable import ModelUnusable
-from attention_server.engine.providers import Runtime
+from attention_server.engine.providers import CPU, Runtime
 from attention_server.engine.whole import WholeLayer
 from attention_service.manifest import MODEL_FILE
 
@@ -35,6 +35,10 @@ _LONGEST_SAYING = 2000
 # "/somewhere/model.h:46 void onnxruntime::Load(const std::string&) ", also without the signature.
 _SOURCE_LOCATION = re.compile(r"\S+\.(?:cc|h):\d+ (?:[\w ]*\S*::\S*\([^()]*\) )?")
 
+
+# Heads may be narrow and embeddings wide. One head of 1, few multiply-adds: the largest weights of
+# 2,800 tokens take 100 ms, in which nobody would be listened to; of 512 tokens 3 ms.
+_MOST_NUMBERS_BRIEF = 1 << 18
 
 _ALONE = Manner()
 
@@ -53,9 +57,11 @@ class Engine:
 
     def __init__(self, runtime: Runtime) -> None:
         self._models = {SDPA.key: SDPA}
-        self._every_core = _Computing(runtime)
         single = runtime.single_threaded()
-        self._one_core = self._every_core if single == runtime else _Computing(single)
+        self._one_core = _Computing(single)
+        self._every_core = self._one_core
+        if single != runtime:
+            self._every_core = _Computing(runtime, self._one_core.graphs)
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -145,6 +151,16 @@ class Engine:
             answers.update(zip(wanted, split(joined, requests), strict=True))
         return answers
 
+    def is_brief(self, request: AttendRequest) -> bool:
+        """Returns whether computing takes hardly longer than having another thread do it."""
+        model = self._models[request.model]
+        return (
+            self._every_core.runtime.provider == CPU
+            and not model.whole  # nobody knows what such a graph does
+            and multiply_adds(model, request) < WORTH_EVERY_CORE
+            and _numbers_looked_at(request) <= _MOST_NUMBERS_BRIEF
+        )
+
     def _attend(self, task: Task, every_core: bool) -> AttendResult:
         request = task.request
         worth_it = (
@@ -155,16 +171,22 @@ class Engine:
 
 
 class _Computing:
-    """Every model as sessions of one runtime."""
+    """Every model as sessions of one runtime.
 
-    def __init__(self, runtime: Runtime) -> None:
+    Args:
+        runtime: ONNX Runtime.
+        one_core: Graphs of one thread, for runs that are better done side by side.
+    """
+
+    def __init__(self, runtime: Runtime, one_core: AttentionGraphs | None = None) -> None:
         self.runtime = runtime
-        self._graphs = AttentionGraphs(runtime)
+        self.graphs = AttentionGraphs(runtime)
+        self._one_core = one_core
         self.attend: dict[ModelKey, _Attend] = {SDPA.key: self._in_stages(SdpaLayer(runtime))}
 
     def merged_graph(self, model: Model, files: Mapping[str, bytes]) -> bytes | None:
         """Returns a model as one graph; None for one that is served in stages alone."""
-        attention = self._graphs.for_merging
+        attention = self.graphs.for_merging
         biased = model.positions == "relative_bias"
         if attention is None or model.whole or biased or model.defaults.softcap:
             return None
@@ -211,7 +233,17 @@ class _Computing:
         return merged
 
     def _in_stages(self, layer: Layer) -> _Attend:
-        return lambda task: Attention(self.runtime, self._graphs, layer, task).compute()
+        return lambda task: Attention(
+            self.runtime, self.graphs, self._one_core, layer, task
+        ).compute()
+
+
+def _numbers_looked_at(request: AttendRequest) -> int:
+    """Returns how many scores, embeddings and pairs of relations a request has."""
+    heads, given = request.settings.num_heads, (request.query, request.key, request.value)
+    scores: int = request.batch * heads * request.query_len * request.kv_len
+    related = sum(map(len, (request.outputs.analysis or {}).values())) * heads
+    return scores + sum(array.size for array in given) + related
 
 
 def _always_wanted() -> None:

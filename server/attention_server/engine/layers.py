@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from attention_server.domain.masks import Block
 from attention_server.domain.request import AttendRequest, Float32Array, Int32Array
 from attention_server.engine.model_unusable import check_shape
-from attention_server.engine.providers import Runtime
+from attention_server.engine.providers import CPU, Runtime
 from attention_server.engine.session import DeviceTensor, Session
 from attention_service.manifest import POSITION_BIAS_FILE, STAGE_FILES
 
@@ -34,6 +34,10 @@ class Layer(Protocol):
     @property
     def biases_by_position(self) -> bool:
         """Whether positions add to the scores."""
+
+    @property
+    def joins_in_place(self) -> bool:
+        """Whether heads that lie side by side, query by query, are the output as they lie."""
 
     def project(self, request: AttendRequest) -> Heads:
         """Returns the heads of the request's query, key and value."""
@@ -59,6 +63,8 @@ class ProjectingLayer:
         files: The content of each stage by its file name.
         rotates: Whether the projections take positions.
     """
+
+    joins_in_place = False
 
     def __init__(self, runtime: Runtime, files: Mapping[str, bytes], *, rotates: bool) -> None:
         self._runtime = runtime
@@ -138,12 +144,13 @@ class SdpaLayer:
     """Scaled dot-product attention alone: heads are cut from the tensors and joined again."""
 
     biases_by_position = False
+    joins_in_place = True
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
     def project(self, request: AttendRequest) -> Heads:
-        """Returns the heads of the request's query, key and value."""
+        """Returns the heads of the request's query, key and value; on the CPU where they lie."""
         settings = request.settings
         query = self._split(request.query, settings.num_heads)
         key, value = query, query
@@ -166,6 +173,8 @@ class SdpaLayer:
     def _split(self, joined: Float32Array, heads: int) -> DeviceTensor:
         batch, length, width = joined.shape
         split = joined.reshape(batch, length, heads, width // heads).transpose(0, 2, 1, 3)
+        if self._runtime.provider == CPU:
+            return DeviceTensor(split)
         return DeviceTensor.from_host(self._runtime, split)
 
 

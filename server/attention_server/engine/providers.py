@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
-__all__ = ["CPU", "CUDA", "PROVIDERS", "EngineUnavailable", "Runtime", "load_runtime"]
+__all__ = ["CPU", "CUDA", "PROVIDERS", "EngineUnavailable", "Runtime", "cores", "load_runtime"]
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -55,7 +55,7 @@ class Runtime:
     @property
     def threads(self) -> int:
         """Threads inside one run on the CPU."""
-        return self.intra_op_threads or min(_cores(), _MOST_THREADS)
+        return self.intra_op_threads or min(cores(), _MOST_THREADS)
 
     def options(self) -> Any:
         """Returns the SessionOptions of every session."""
@@ -122,7 +122,7 @@ def load_runtime(
     raise EngineUnavailable("; ".join(notes))
 
 
-def _cores() -> int:
+def cores() -> int:
     """Returns the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))

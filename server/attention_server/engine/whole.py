@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
+from attention_server.domain.analysis import AnalysisGatherer
 from attention_server.domain.masks import Block, BlockMask, MaskBuilder, fully_masked_rows
 from attention_server.domain.model import Model
 from attention_server.domain.request import (
@@ -54,6 +56,8 @@ class WholeLayer:
         request, wanted = task.request, task.request.outputs
         masks = MaskBuilder(request)
         weights = None if wanted.weights is None else WeightGatherer(wanted.weights, request)
+        analysis = None if wanted.analysis is None else AnalysisGatherer(wanted.analysis, request)
+        gatherers = [gatherer for gatherer in (weights, analysis) if gatherer is not None]
         output = np.empty((*request.query.shape[:2], self._model.output_dim), np.float32)
         for block in blocks_of_sequences(
             batch=request.batch,
@@ -64,7 +68,7 @@ class WholeLayer:
         ):
             task.checkpoint()
             mask = masks.build(block)
-            self._put_block(request, block, mask, output, weights)
+            self._put_block(request, block, mask, output, gatherers)
         gathered, key_indices = (None, None) if weights is None else weights.result()
         return AttendResult(
             fully_masked_rows=fully_masked_rows(request),
@@ -76,6 +80,7 @@ class WholeLayer:
             output=output if wanted.output else None,
             weights=gathered,
             weight_key_indices=key_indices,
+            head_analysis=None if analysis is None else analysis.result(),
         )
 
     def _put_block(
@@ -84,10 +89,10 @@ class WholeLayer:
         block: Block,
         mask: BlockMask,
         output: Float32Array,
-        weights: WeightGatherer | None,
+        gatherers: Sequence[WeightGatherer | AnalysisGatherer],
     ) -> None:
         """Puts what a block's sequences give into the answer."""
-        names = ["output"] if weights is None else ["output", "weights"]
+        names = ["output", "weights"] if gatherers else ["output"]
         inputs = {
             "query": request.query[block.batch],
             "key": request.key[block.batch],
@@ -105,13 +110,15 @@ class WholeLayer:
         if in_sight is not None:
             _check_blind(part, in_sight)
         output[block.batch] = part
-        if weights is not None:
+        if gatherers:
             rows = given["weights"].to_host()
             pairs = (part.shape[0], request.settings.num_heads, part.shape[1], request.kv_len)
             check_shape("weights", rows.shape, pairs)
             check_finite(rows, "an attention weight")
             _check_weights(rows, in_sight)
-            weights.put(block, np.abs(rows), in_sight)  # without the sign of -0
+            rows = np.abs(rows)  # without the sign of -0
+            for gatherer in gatherers:
+                gatherer.put(block, rows, in_sight)
 
 
 def _attend_mask(request: AttendRequest, block: Block, mask: BlockMask) -> BoolArray:

@@ -41,6 +41,11 @@ class Budget:
         return size
 
     @property
+    def calls(self) -> int:
+        """How many hold any."""
+        return len(self._held)
+
+    @property
     def held_bytes(self) -> int:
         """What all calls hold."""
         return self._total

@@ -83,6 +83,16 @@ class JobQueue:
         waiting = weakref.ref(job)
         job.answer.add_done_callback(lambda _: self._forget(waiting()))
 
+    def check_room(self) -> None:
+        """Refuses what ``put`` would refuse.
+
+        Raises:
+            QueueFull: Too much is waiting.
+            ShuttingDown: The queue is closed.
+        """
+        with self._changed:
+            self._check_room()
+
     def take(self) -> Taken | None:
         """Returns what to compute next, waiting for it; None once closed.
 

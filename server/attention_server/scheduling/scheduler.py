@@ -9,17 +9,23 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from attention_server.domain.errors import RequestError, ShuttingDown
-from attention_server.domain.request import AttendResult, Execution, Manner, Task
+from attention_server.domain.request import AttendRequest, AttendResult, Execution, Manner, Task
 from attention_server.scheduling.budget import Budget
 from attention_server.scheduling.job import Job
 from attention_server.scheduling.policy import Policy
-from attention_server.scheduling.queue import JobQueue, Taken
+from attention_server.scheduling.queue import JobQueue
 
 __all__ = ["RequestEngine", "Scheduler"]
 
 
+_ALONE_ON_ONE = Manner(together=False, every_core=False)
+
+
 class RequestEngine(Protocol):
     """What computes requests."""
+
+    def is_brief(self, request: AttendRequest) -> bool:
+        """Returns whether computing takes hardly longer than having another thread do it."""
 
     def run(self, tasks: Sequence[Task], manner: Manner) -> Iterator[AttendResult | Exception]:
         """Yields the answer of each task, in order, as it is done, or why it has none."""
@@ -34,6 +40,7 @@ class Scheduler:
         batching: Whether requests may be computed together, where that is faster.
         max_waiting_requests: Requests that may wait.
         max_waiting_bytes: Bytes of requests and answers that calls may hold together.
+        at_once: Whether brief requests are never handed to a thread: where cores are few.
     """
 
     def __init__(
@@ -44,8 +51,10 @@ class Scheduler:
         batching: bool,
         max_waiting_requests: int,
         max_waiting_bytes: int,
+        at_once: bool = False,
     ) -> None:
         self._engine = engine
+        self._at_once = at_once
         self._queue = JobQueue(
             max_requests=max_waiting_requests, policy=Policy(threads=threads, batching=batching)
         )
@@ -65,11 +74,21 @@ class Scheduler:
     def submit(self, job: Job) -> None:
         """Lets the job wait for a thread; its ``answer`` is set when it is computed.
 
+        A brief one is computed at once where it is the only call, or cores are few: another thread
+        must be woken, and then both want Python's lock. 16 callers of 4 to 16 tokens, 384 wide, on
+        2 cores with the SDK, twice in turns: 1,472 and 1,062 requests a second in place of 1,060
+        and 827.
+
         Raises:
             QueueFull: Too much is waiting.
             ShuttingDown: The scheduler is closed.
         """
-        self._queue.put(job)
+        at_once = self._at_once or self.budget.calls <= 1
+        if at_once and self._engine.is_brief(job.request):
+            self._queue.check_room()
+            self._compute([job], _ALONE_ON_ONE)
+        else:
+            self._queue.put(job)
 
     @property
     def waiting(self) -> tuple[int, int]:
@@ -86,16 +105,17 @@ class Scheduler:
 
     def _work(self) -> None:
         while taken := self._queue.take():
-            self._queue.done(taken.run, self._compute(taken))
+            self._queue.done(taken.run, self._compute(taken.jobs, taken.run.manner))
             del taken  # an idle thread holds no request
 
-    def _compute(self, taken: Taken) -> float | None:
+    def _compute(self, taken: Sequence[Job], manner: Manner) -> float | None:
         """Returns what computing took, seconds; None where not all of it was computed."""
         started = time.monotonic()
-        jobs = [job for job in taken.jobs if job.begin()]
+        jobs = [job for job in taken if job.begin()]
         if not jobs:
             return None
-        manner = taken.run.manner._replace(together=taken.run.manner.together and len(jobs) > 1)
+        if manner.together and len(jobs) == 1:
+            manner = manner._replace(together=False)
         computed = 0
         unanswered = iter(jobs)
         try:
@@ -114,7 +134,7 @@ class Scheduler:
             _fail(unanswered, error)
         else:
             _fail(unanswered, RuntimeError("the engine ended without an answer"))
-        return time.monotonic() - started if computed == len(taken.jobs) else None
+        return time.monotonic() - started if computed == len(taken) else None
 
 
 def _fail(jobs: Iterable[Job], error: Exception) -> None:

@@ -134,18 +134,11 @@ def _requests() -> Iterator[Good]:
     for name, version in (("sdpa", ""), ("layer", "10")):
         yield Good("GetModel", pb.GetModelRequest(model=name, model_version=version))
     yield Good("GetServerInfo", pb.GetServerInfoRequest())
+    pairs = [pb.Pair(sequence=1, query=2, key=3), pb.Pair()]
+    relations = [pb.Relation(name="nsubj", pairs=pairs), pb.Relation(name="none")]
+    for message in (sdpa(), layer(mask=pb.Mask(kv_lengths=[2, 0], query_lengths=[0, 3]))):
+        yield Good("AnalyzeHeads", pb.AnalyzeHeadsRequest(attend=message, relations=relations))
 
-
-NOT_BUILT = (
-    Good(
-        "AnalyzeHeads",
-        pb.AnalyzeHeadsRequest(
-            attend=sdpa(),
-            relations=[pb.Relation(name="nsubj", pairs=[pb.Pair(sequence=1, query=2, key=3)])],
-        ),
-    ),
-)
-"""Known to the contract, and refused whatever they hold."""
 
 GOOD = tuple(_requests())
 

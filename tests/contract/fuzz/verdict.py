@@ -17,13 +17,12 @@ from tests.wire import Refusal
 ANSWERED = "answered"
 
 _INVALID, _NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
-_NOT_BUILT = grpc.StatusCode.UNIMPLEMENTED
 _REFUSALS: Mapping[str, frozenset[grpc.StatusCode]] = {
     "Attend": frozenset({_INVALID, _NOT_FOUND}),
     "ListModels": frozenset({_INVALID}),
     "GetModel": frozenset({_INVALID, _NOT_FOUND}),
     "GetServerInfo": frozenset({_INVALID}),
-    "AnalyzeHeads": frozenset({_NOT_BUILT}),
+    "AnalyzeHeads": frozenset({_INVALID, _NOT_FOUND}),
 }
 _CODES_ON_STREAM = frozenset(
     code.value[0]
@@ -37,6 +36,7 @@ _CODES_ON_STREAM = frozenset(
 )
 _ANSWERS: Mapping[str, type[Message]] = {
     "Attend": pb.AttendResponse,
+    "AnalyzeHeads": pb.AnalyzeHeadsResponse,
     "ListModels": pb.ListModelsResponse,
     "GetModel": pb.GetModelResponse,
     "GetServerInfo": pb.GetServerInfoResponse,
@@ -50,9 +50,9 @@ def finding(rpc: str, call: Any) -> str:
         answer = call.result()
     except grpc.RpcError as error:
         return _wrong_refusal(rpc, Refusal.of(error))
-    if rpc not in _ANSWERS:
-        return "answered, though it is not built"
     message = _ANSWERS[rpc].FromString(answer)
+    if isinstance(message, pb.AnalyzeHeadsResponse):
+        return _figures_not_finite(message)
     return not_finite(message) if isinstance(message, pb.AttendResponse) else ""
 
 
@@ -87,6 +87,18 @@ def not_finite(answer: pb.AttendResponse) -> str:
                 allowed |= array == -np.inf
             if not allowed.all():
                 wrong.append(field.name)
+    return f"not finite: {', '.join(wrong)}" if wrong else ""
+
+
+def _figures_not_finite(answer: pb.AnalyzeHeadsResponse) -> str:
+    """Returns which figures of heads are none."""
+    figures = {
+        field.name: value
+        for head in answer.heads
+        for field, value in head.ListFields()
+        if isinstance(value, float)
+    }
+    wrong = [name for name, value in figures.items() if not np.isfinite(value)]
     return f"not finite: {', '.join(wrong)}" if wrong else ""
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from attention_service.reasons import Reason
 from attention_service.v1 import attention_pb2 as pb
+from tests.contract.malformed.analysis import RPC, analysis
 from tests.contract.malformed.case import refused
 from tests.made_models import HEADS, WIDTH
 from tests.messages import BATCH, KV_LEN, QUERY_LEN, array, booleans, floats, raw
@@ -178,6 +179,12 @@ ROWS = [
                 "output-only", outputs=pb.OutputSpec(weights=pb.WeightsSpec())
             )
         },
+    ),
+    *refused(
+        Reason.OUTPUT_NOT_SUPPORTED,
+        "attend.model",
+        {"analysis, output alone": analysis(_made("output-only"))},
+        rpc=RPC,
     ),
 ]
 """To be sent to a server that holds the made models."""

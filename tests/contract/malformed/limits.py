@@ -6,6 +6,7 @@ from typing import Any
 
 from attention_service.reasons import Reason
 from attention_service.v1 import attention_pb2 as pb
+from tests.contract.malformed.analysis import RPC, analysis, relation
 from tests.contract.malformed.case import refused
 from tests.messages import HEADS, floats, raw, sdpa
 
@@ -89,6 +90,42 @@ ROWS = [
                 heads=pb.HeadConfig(num_heads=HEADS, ablated_heads=[0] * 17)
             )
         },
+    ),
+    *refused(
+        Reason.LENGTH_LIMIT,
+        "attend.query",
+        {
+            "one query too many in an analysis": analysis(
+                sdpa(query=floats(1, 17, 4), key=floats(1, 1, 4), value=floats(1, 1, 4))
+            )
+        },
+        rpc=RPC,
+    ),
+    *refused(
+        Reason.LENGTH_LIMIT,
+        "relations",
+        {
+            "more pairs in all relations than queries may be there": analysis(
+                relations=[relation(f"{i}") for i in range(9)]
+            )
+        },
+        rpc=RPC,
+    ),
+    *refused(
+        Reason.ANSWER_LIMIT,
+        "relations",
+        {
+            "names of relations of many heads": analysis(
+                sdpa(
+                    query=floats(1, 1, 16),
+                    key=None,
+                    value=None,
+                    heads=pb.HeadConfig(num_heads=16),
+                ),
+                [pb.Relation(name=f"{i:0128}") for i in range(30)],
+            )
+        },
+        rpc=RPC,
     ),
     *refused(
         Reason.TENSOR_LIMIT,

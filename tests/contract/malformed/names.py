@@ -239,14 +239,4 @@ ROWS = [
             Reason.MALFORMED_MESSAGE, (), {f"{rpc} with an unfinished number": b"\xff"}, rpc=rpc
         )
     ),
-    *refused(
-        Reason.NOT_IMPLEMENTED,
-        (),
-        {
-            "AnalyzeHeads": pb.AnalyzeHeadsRequest(attend=sdpa()),
-            "AnalyzeHeads with bytes that are no message": b"\xff",
-        },
-        code=grpc.StatusCode.UNIMPLEMENTED,
-        rpc="AnalyzeHeads",
-    ),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.contract.malformed import (
+    analysis,
     embeddings,
     encodings,
     heads_and_outputs,
@@ -22,4 +23,5 @@ ROWS = [
     *heads_and_outputs.ROWS,
     *names.ROWS,
     *encodings.ROWS,
+    *analysis.ROWS,
 ]

@@ -97,6 +97,10 @@ def test_requests_that_ask_for_something_else_have_keys_of_their_own(
     assert len(set(keys)) == 3
 
 
+def test_an_analysis_is_computed_alone() -> None:
+    assert batch_key(_request(outputs=Outputs(output=False, analysis={}))) is None
+
+
 @pytest.mark.parametrize(
     "fields",
     [

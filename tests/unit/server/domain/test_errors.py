@@ -7,6 +7,7 @@ import pytest
 from attention_server.domain.errors import (
     DeadlinePassed,
     InvalidRequest,
+    LimitExceeded,
     NotBuilt,
     QueueFull,
     RequestError,
@@ -35,6 +36,19 @@ def test_no_more_violations_are_kept_than_an_answer_carries() -> None:
     )
 
     assert [v.field for v in error.violations] == [f"mask.kv_lengths[{i}]" for i in range(16)]
+
+
+def test_an_error_of_a_request_within_another_names_its_fields_there() -> None:
+    many = [Violation(f"lengths[{i}]", "is wrong") for i in range(100)]
+
+    of_fields = LimitExceeded(Reason.LENGTH_LIMIT, *many).within("attend")
+    of_none = InvalidRequest.of(Reason.WORK_LIMIT, "", "too much").within("attend")
+
+    assert type(of_fields) is LimitExceeded
+    assert of_fields.reason is Reason.LENGTH_LIMIT
+    assert of_fields.message == "attend.lengths[0]: is wrong (and more)"
+    assert of_fields.violations[15].field == "attend.lengths[15]"
+    assert of_none.message == "too much"
 
 
 @pytest.mark.parametrize(

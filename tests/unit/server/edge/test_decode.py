@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from attention_server.domain.catalog import Catalog
-from attention_server.domain.errors import InvalidRequest, LimitExceeded
+from attention_server.domain.errors import InvalidRequest
 from attention_server.domain.model import SDPA, AttentionSettings, Model, ModelKey, Window
 from attention_server.edge.decode import Decoded, decode
 from attention_service import tensor
@@ -210,46 +209,3 @@ def test_positions_that_are_not_used_are_refused_before_any_data_is_read(
         decoded(sdpa(query_positions=pb.Tensor()))
 
     assert refused.value.reason is Reason.POSITIONS_NOT_USED
-
-
-def test_requests_of_one_outline_share_what_was_checked_but_no_name_and_no_data() -> None:
-    catalog = Catalog([SDPA])
-    first, second = sdpa(request_id="a"), sdpa(request_id="b")
-    second.query.data = np.full((2, 3, 8), 0.25, "<f4").tobytes()
-
-    (one, one_form), (other, other_form) = (decode(m, catalog, LIMITS) for m in (first, second))
-
-    assert other.mask is one.mask
-    assert not one.mask.kv_lengths.flags.writeable
-    assert (one_form.request_id, other_form.request_id) == ("a", "b")
-    assert (other.query == 0.25).all()
-    assert not (one.query == 0.25).all()
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        sdpa(mask=pb.Mask(causal=pb.CAUSAL_MODE_UPPER_LEFT)),
-        sdpa(mask=pb.Mask(kv_lengths=[3, 1])),
-        sdpa(heads=pb.HeadConfig(num_heads=1)),
-        sdpa(outputs=pb.OutputSpec(log_sum_exp=True)),
-        sdpa(value=None),
-    ],
-    ids=["causal", "lengths", "heads", "outputs", "value"],
-)
-def test_request_that_differs_in_anything_is_checked_for_itself(other: pb.AttendRequest) -> None:
-    catalog = Catalog([SDPA])
-    before = decode(sdpa(), catalog, LIMITS)
-
-    after = decode(other, catalog, LIMITS)
-
-    assert after.request.mask is not before.request.mask
-    assert decode(sdpa(), catalog, LIMITS).form == before.form
-
-
-def test_what_was_right_within_other_limits_is_refused() -> None:
-    catalog = Catalog([SDPA])
-    decode(sdpa(), catalog, LIMITS)
-
-    with pytest.raises(LimitExceeded):
-        decode(sdpa(), catalog, replace(LIMITS, length=2))

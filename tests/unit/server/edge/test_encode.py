@@ -8,8 +8,7 @@ import pytest
 
 from attention_server.domain.model import SDPA, AttentionSettings, Window
 from attention_server.domain.request import AttendResult, Execution
-from attention_server.edge.decode import AnswerForm
-from attention_server.edge.encode import encode_model, encode_result
+from attention_server.edge.encode import AnswerForm, encode_head, encode_model, encode_result
 from attention_service import tensor
 from attention_service.v1 import attention_pb2 as pb
 
@@ -22,7 +21,8 @@ def encoded(
     data_type: pb.DataType.ValueType = pb.DATA_TYPE_FLOAT32, **tensors: Any
 ) -> pb.AttendResponse:
     result = AttendResult(fully_masked_rows=3, execution=EXECUTION, **tensors)
-    return encode_result(result, AnswerForm("id", SDPA.key, SETTINGS, data_type, 0))
+    form = AnswerForm("id", encode_head(SDPA.key, SETTINGS), data_type, 0)
+    return pb.AttendResponse.FromString(encode_result(result, form))
 
 
 def test_answer_tells_who_answered_and_how() -> None:

@@ -78,6 +78,24 @@ def test_more_fields_and_entries_than_any_request_needs_are_refused_where_they_a
     assert f"at most {most} fields and list entries" in caught.value.message
 
 
+def test_a_question_about_heads_may_hold_pairs_beside_its_request() -> None:
+    def asking(pairs: int, lists: int) -> bytes:
+        every = pb.Relation(name="r", pairs=[pb.Pair(sequence=1, query=1, key=1)] * pairs)
+        attend = pb.AttendRequest(mask=pb.Mask(kv_lengths=[1] * lists))
+        return bytes_of(pb.AnalyzeHeadsRequest(attend=attend, relations=[every]))
+
+    most = 9 * LENGTH + 3 * BATCH + 4096
+    check_entries(pb.AnalyzeHeadsRequest, asking(LENGTH, most - 5 - 4 * LENGTH), LIMITS)
+    for pairs, lists, field in (
+        (LENGTH, most - 4 - 4 * LENGTH, "relations.pairs.key"),
+        (most, 0, "relations.pairs"),
+        (0, most, "attend.mask.kv_lengths"),
+    ):
+        with pytest.raises(LimitExceeded) as caught:
+            check_entries(pb.AnalyzeHeadsRequest, asking(pairs, lists), LIMITS)
+        assert caught.value.violations[0].field.startswith(field)
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -14,6 +14,7 @@ from attention_server.edge import fields
 from attention_service import tensor
 from attention_service.limits import Limits, OverLimit
 from attention_service.reasons import Reason
+from attention_service.v1 import attention_pb2 as pb
 
 LIMITS = Limits(message_bytes=1 << 20, batch=4, length=100, work=1 << 20, stream_bytes=1 << 20)
 
@@ -27,6 +28,10 @@ def encoded(values: Any, dtype: Any = np.float32) -> Any:
         return tensor.encode(np.asarray(values, np.float64).astype(dtype))
 
 
+def parts(message: pb.Tensor) -> tuple[tensor.TensorForm, bytes]:
+    return tensor.TensorForm(message.data_type, tensor.shape_of(message)), message.data
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(values=st.lists(st.floats(width=32), min_size=1))
 def test_embeddings_are_taken_where_all_are_finite(dtype: Any, values: list[float]) -> None:
@@ -34,10 +39,10 @@ def test_embeddings_are_taken_where_all_are_finite(dtype: Any, values: list[floa
     array: NDArray[Any] = tensor.decode(message).astype(np.float32)
 
     if np.isfinite(array).all():
-        assert np.array_equal(fields.embeddings(message, "query"), array)
+        assert np.array_equal(fields.embeddings(*parts(message), "query"), array)
     else:
         with pytest.raises(InvalidRequest) as caught:
-            fields.embeddings(message, "query")
+            fields.embeddings(*parts(message), "query")
         assert caught.value.reason is Reason.NON_FINITE
 
 
@@ -47,7 +52,7 @@ def test_place_of_what_is_not_finite_is_told(place: int, value: float) -> None:
     values.flat[place] = value
 
     with pytest.raises(InvalidRequest) as caught:
-        fields.embeddings(encoded(values), "key")
+        fields.embeddings(*parts(encoded(values)), "key")
 
     at = [int(i) for i in np.unravel_index(place, (2, 3, 4))]
     assert str(at) in caught.value.message
@@ -58,11 +63,11 @@ def test_biases_are_taken_where_none_is_nan_or_plus_infinity(values: list[float]
     message = encoded(values)
     if any(np.isnan(values)) or INF in values:
         with pytest.raises(InvalidRequest) as caught:
-            fields.biases(message, "mask.attn_bias")
+            fields.biases(*parts(message), "mask.attn_bias")
         assert caught.value.reason is Reason.NON_FINITE
     else:
         expected = [-INF if value <= LOWEST else value for value in values]
-        assert fields.biases(message, "mask.attn_bias").tolist() == expected
+        assert fields.biases(*parts(message), "mask.attn_bias").tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -78,7 +83,7 @@ def test_biases_are_taken_where_none_is_nan_or_plus_infinity(values: list[float]
     ],
 )
 def test_lowest_float32_and_below_forbid(value: float, dtype: Any, forbids: bool) -> None:
-    (bias,) = fields.biases(encoded([value], dtype), "mask.attn_bias")
+    (bias,) = fields.biases(*parts(encoded([value], dtype)), "mask.attn_bias")
 
     assert (bias == -INF) is np.bool_(forbids)
 
@@ -86,14 +91,14 @@ def test_lowest_float32_and_below_forbid(value: float, dtype: Any, forbids: bool
 def test_embeddings_in_float32_are_not_copied() -> None:
     message = encoded([[1.0, 2.0]])
 
-    assert not fields.embeddings(message, "query").flags.owndata
+    assert not fields.embeddings(*parts(message), "query").flags.owndata
 
 
 def test_any_byte_but_zero_is_true() -> None:
     message = tensor.encode(np.array([True, False]))
     message.data = b"\x80\x00"
 
-    assert fields.booleans(message, "mask.key_mask").tolist() == [True, False]
+    assert fields.booleans(*parts(message), "mask.key_mask").tolist() == [True, False]
 
 
 @given(

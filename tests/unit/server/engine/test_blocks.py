@@ -143,6 +143,13 @@ def test_each_thread_has_a_head_to_itself(threads: int, heads: int, queries: int
     assert (_size(first.heads), _size(first.queries)) == (heads, queries)
 
 
+@pytest.mark.parametrize("at_once", [2, 3, 8])
+def test_blocks_computed_at_once_have_no_more_scores_than_one_alone(at_once: int) -> None:
+    first = _blocks(_LONG, BLOCK_SCORES, rows_kept=False, at_once=at_once)[0]
+
+    assert at_once * _size(first.heads) * _size(first.queries) * 4096 <= BLOCK_SCORES
+
+
 @given(dims=some_dims(), limit=_LIMITS, threads=st.integers(1, 8))
 def test_whatever_the_threads_a_block_is_within_the_limit(
     dims: Dims, limit: int, threads: int

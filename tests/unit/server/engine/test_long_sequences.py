@@ -16,8 +16,10 @@ from attention_server.domain.request import (
     WeightRows,
 )
 from attention_server.engine import attention
+from attention_server.engine import engine as engine_module
 from attention_server.engine.blocks import blocks
 from attention_server.engine.engine import Engine
+from attention_server.engine.providers import load_runtime
 from attention_service.reference import attention as reference
 from tests.unit.server.attend_requests import Dims, Masks, Options, attend_request
 from tests.unit.server.engine.answers import result_of
@@ -71,6 +73,11 @@ _FORMS = {
 }
 
 
+@pytest.fixture(scope="module")
+def engine_of_two_threads() -> Engine:
+    return Engine(load_runtime(intra_op_threads=2))
+
+
 @pytest.mark.parametrize(("masks", "path"), _FORMS.values(), ids=_FORMS)
 def test_a_long_request_with_any_mask_gives_what_the_oracle_says(
     engine: Engine, masks: Masks, path: str
@@ -81,6 +88,17 @@ def test_a_long_request_with_any_mask_gives_what_the_oracle_says(
 
     assert result.execution.path == path
     _check(result, _expected(_LONG, masks, request))
+
+
+@pytest.mark.parametrize("masks", [masks for masks, _ in _FORMS.values()], ids=_FORMS)
+def test_blocks_side_by_side_give_what_the_oracle_says(
+    engine_of_two_threads: Engine, monkeypatch: pytest.MonkeyPatch, masks: Masks
+) -> None:
+    monkeypatch.setattr(engine_module, "WORTH_EVERY_CORE", 1)
+    monkeypatch.setattr(attention, "_PAIRS_WORTH_THREADS", 1)
+    request = attend_request(_LONG, masks)
+
+    _check(result_of(engine_of_two_threads, request), _expected(_LONG, masks, request))
 
 
 @pytest.mark.parametrize("masks", [masks for masks, _ in _FORMS.values()], ids=_FORMS)

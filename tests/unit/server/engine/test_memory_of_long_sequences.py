@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from attention_server.domain.request import Outputs
 from attention_server.engine.engine import Engine
 from tests.unit.server.attend_requests import Dims, Masks, Options, attend_request
 from tests.unit.server.engine.answers import result_of
@@ -47,12 +48,20 @@ def _status(field: str) -> int:
     return int(found[1]) * 1024
 
 
-@pytest.mark.parametrize(("softcap", "bound"), [(0.0, _IN_ONE_STEP), (5.0, _STEP_BY_STEP)])
+@pytest.mark.parametrize(
+    ("outputs", "softcap", "bound"),
+    [
+        (Outputs(), 0.0, _IN_ONE_STEP),
+        (Outputs(), 5.0, _STEP_BY_STEP),
+        (Outputs(output=False, analysis={}), 0.0, _IN_ONE_STEP),
+    ],
+    ids=["in one step", "step by step", "analysis"],
+)
 @pytest.mark.parametrize("form", _FORMS)
 def test_a_long_sequence_takes_no_memory_for_all_its_pairs(
-    engine: Engine, form: str, softcap: float, bound: int
+    engine: Engine, form: str, outputs: Outputs, softcap: float, bound: int
 ) -> None:
-    request = attend_request(_DIMS, _FORMS[form](), Options(softcap=softcap))
+    request = attend_request(_DIMS, _FORMS[form](), Options(outputs=outputs, softcap=softcap))
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -15,13 +16,13 @@ def schedule() -> Iterator[Callable[..., Scheduler]]:
     """Starts schedulers: ``schedule(engine, threads=2)``."""
     schedulers: list[Scheduler] = []
 
-    def start(engine: RequestEngine, **limits: int) -> Scheduler:
-        defaults = {
+    def start(engine: RequestEngine, **settings: Any) -> Scheduler:
+        defaults: dict[str, Any] = {
             "threads": 1,
             "max_waiting_requests": 1000,
             "max_waiting_bytes": 1 << 30,
         }
-        schedulers.append(Scheduler(engine, batching=True, **{**defaults, **limits}))
+        schedulers.append(Scheduler(engine, batching=True, **{**defaults, **settings}))
         return schedulers[-1]
 
     yield start

@@ -22,6 +22,10 @@ class HeldEngine:
         self._begun: queue.Queue[AttendRequest] = queue.Queue()
         self._let_go = threading.Semaphore(0)
 
+    def is_brief(self, request: AttendRequest) -> bool:
+        """Returns False: threads compute all of it."""
+        return False
+
     def run(self, tasks: Sequence[Task], manner: Manner) -> Iterator[AttendResult | RequestError]:
         """Yields an answer for each task that is still wanted once it is let go."""
         for task in tasks:

@@ -27,7 +27,12 @@ from tests.unit.server.scheduling.held_engine import PATIENCE_SECONDS, answer_to
 from tests.unit.server.scheduling.jobs import a_job, error_of, output_of
 
 
-class _AtFirst:
+class _NeverBrief:
+    def is_brief(self, request: AttendRequest) -> bool:
+        return False
+
+
+class _AtFirst(_NeverBrief):
     """An engine that does as it is told with its first request and answers those after it."""
 
     def __init__(self, do: Callable[[AttendRequest], Iterator[AttendResult | RequestError]]):
@@ -119,7 +124,7 @@ def test_a_request_leaves_memory_as_soon_as_it_is_answered(
     assert request() is None
 
 
-class _Busy:
+class _Busy(_NeverBrief):
     """An engine that takes a moment, refuses what is not wanted any more and fails on some."""
 
     def __init__(self) -> None:
