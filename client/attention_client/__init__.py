@@ -8,6 +8,8 @@
 Every method raises ``AttentionError`` or one of its subclasses, see ``attention_client.errors``.
 """
 
+from attention_client._ablate import AblationResult
+from attention_client._analyze import HeadAnalysisResult
 from attention_client._attend import AttendCall
 from attention_client._awaiting import AsyncAttentionClient
 from attention_client._blocking import AttentionClient
@@ -35,9 +37,11 @@ from attention_client.errors import (
     ServerUnavailableError,
     UnauthenticatedError,
 )
+from attention_service.head_analysis import HeadAnalysis
 from attention_service.reasons import Reason
 
 __all__ = [
+    "AblationResult",
     "AsyncAttentionClient",
     "AttendCall",
     "AttendResult",
@@ -48,6 +52,8 @@ __all__ = [
     "DeadlineExceededError",
     "Execution",
     "FieldViolation",
+    "HeadAnalysis",
+    "HeadAnalysisResult",
     "InternalServerError",
     "InvalidRequestError",
     "LimitExceededError",

@@ -1,13 +1,13 @@
-"""The call behind ``attend``: the one place where its keywords are declared."""
+"""The call behind ``attend``: what to return of an attention, and what all keywords mean."""
 
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 
-from attention_client._arrays import Array
+from attention_client._asked import Asked
+from attention_client._attention import AttentionKeywords
 from attention_client._call import Call, Server
-from attention_client._names import CausalMode, FloatType
-from attention_client._numbers import Integers
+from attention_client._names import FloatType
 from attention_client._over_limits import check_attend
 from attention_client._request import request_of
 from attention_client._results import AttendResult
@@ -15,7 +15,7 @@ from attention_client._specs import ScoresSpec, WeightsSpec
 
 
 @dataclass(frozen=True, eq=False)
-class AttendCall(Call[AttendResult]):
+class AttendCall(AttentionKeywords, Call[AttendResult]):
     """Attention over one batch of sequences: the output and, on request, everything inside.
 
     Arrays are numpy's, lists, or anything with ``__array__`` or ``__dlpack__``, such as torch CPU
@@ -78,26 +78,7 @@ class AttendCall(Call[AttendResult]):
         AttentionError: See ``attention_client.errors`` for the rest.
     """
 
-    model: str
-    query: Array
-    key: Array | None = None
-    value: Array | None = None
     _: KW_ONLY
-    kv_lengths: Integers | None = None
-    query_lengths: Integers | None = None
-    query_offsets: Integers | None = None
-    key_mask: Array | None = None
-    attend_mask: Array | None = None
-    attn_bias: Array | None = None
-    causal: CausalMode | None = None
-    window: tuple[int | None, int | None] | None = None
-    query_positions: Array | None = None
-    key_positions: Array | None = None
-    num_heads: int | None = None
-    num_kv_heads: int | None = None
-    scale: float | None = None
-    softcap: float | None = None
-    ablated_heads: Integers | None = None
     output: bool = True
     weights: bool | WeightsSpec = False
     scores: bool | ScoresSpec = False
@@ -105,12 +86,9 @@ class AttendCall(Call[AttendResult]):
     head_outputs: bool = False
     log_sum_exp: bool = False
     dtype: FloatType = "float32"
-    version: str | int | None = None
-    request_id: str | None = None
-    timeout: float | None = None
 
     async def exchange(self, server: Server) -> AttendResult:
         """Returns the answer."""
         request = request_of(self)
         answer = await server.attend(request, lambda limits: check_attend(request, limits))
-        return AttendResult.from_answer(answer, request_id=request.request_id)
+        return AttendResult.from_answer(answer, request.request_id, Asked.of(self, request))

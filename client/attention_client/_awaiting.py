@@ -11,6 +11,8 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 import grpc
 from google.protobuf.message import Message
 
+from attention_client._ablate import AblateHeads, Ablation, AblationResult
+from attention_client._analyze import AnalyzeHeadsCall
 from attention_client._attend import AttendCall
 from attention_client._awaiting_stream import AwaitingStream
 from attention_client._call import Call
@@ -18,10 +20,10 @@ from attention_client._channel import channel_options, checked_address
 from attention_client._describe import GetModelCall, ListModelsCall, ServerInfoCall
 from attention_client._many import Ahead, AttendMany, Calls, Errors
 from attention_client._methods import described_as
+from attention_client._reply import AwaitedReply
 from attention_client._results import AttendResult
 from attention_client._retry import RetryPolicy
 from attention_client._session import Session, seconds
-from attention_client._stream import Outcome, Settle
 from attention_client._streams import Streams
 from attention_client.errors import AttentionError, ClientClosedError, RequestCancelledError
 from attention_service.v1 import attention_pb2_grpc
@@ -30,8 +32,6 @@ __all__ = ["AsyncAttentionClient"]
 
 Keywords = ParamSpec("Keywords")
 ResultT = TypeVar("ResultT")
-
-_LONGEST_WAIT_SECONDS = 1e6
 
 
 def _awaiting(
@@ -45,6 +45,23 @@ def _awaiting(
         return await self._session.answer(build(*args, **kwargs))
 
     return described_as(name, build)(method)
+
+
+def _ablating(
+    build: Callable[Keywords, AblateHeads],
+) -> Callable[Concatenate[AsyncAttentionClient, Keywords], Coroutine[Any, Any, AblationResult]]:
+    """Returns a method that asks for an output with all heads, and without each."""
+
+    async def method(
+        self: AsyncAttentionClient, /, *args: Keywords.args, **kwargs: Keywords.kwargs
+    ) -> AblationResult:
+        asked = build(*args, **kwargs)
+        ablation = Ablation(asked, await self._session.answer(asked.call()))
+        async for result in self.attend_many(ablation.calls()):
+            ablation.add(result)
+        return ablation.result()
+
+    return described_as("ablate_heads", build)(method)
 
 
 class AsyncAttentionClient:
@@ -67,7 +84,8 @@ class AsyncAttentionClient:
         retry: RetryPolicy | None = RetryPolicy(),  # noqa: B008  # frozen
     ) -> None:
         self._transport = _AwaitingTransport(checked_address(address))
-        self._session = Session(address, seconds("timeout", timeout), retry, self._transport)
+        limit = seconds("timeout", timeout)
+        self._session = Session(address, limit, retry, self._transport, AwaitedReply)
 
     attend = _awaiting("attend", AttendCall)
     """Returns attention over one batch of sequences, see ``AttendCall`` for the keywords."""
@@ -120,6 +138,12 @@ class AsyncAttentionClient:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    analyze_heads = _awaiting("analyze_heads", AnalyzeHeadsCall)
+    """Returns what each head attends to, in figures, without the weights."""
+
+    ablate_heads = _ablating(AblateHeads)
+    """Returns what each head does to the output: how much it changes without the head."""
 
     list_models = _awaiting("list_models", ListModelsCall)
     """Returns all models of the server."""
@@ -204,24 +228,6 @@ class _AwaitingTransport:
     def stream(self, *, needed: bool) -> AwaitingStream | None:
         self._opened()
         return self._streams.current(needed=needed)
-
-    async def outcome(self, begin: Callable[[Settle], None], *, timeout: float) -> Outcome | None:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Outcome | None] = loop.create_future()
-
-        def settle(outcome: Outcome | None) -> None:
-            if not future.done():
-                future.set_result(outcome)
-
-        timer = loop.call_later(min(timeout, _LONGEST_WAIT_SECONDS), settle, None)
-        try:
-            begin(settle)
-            return await future
-        finally:
-            timer.cancel()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
 
     async def wait(self, future: Future[None], *, timeout: float) -> None:
         await asyncio.wait([asyncio.wrap_future(future)], timeout=timeout)

@@ -6,12 +6,15 @@ import weakref
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from concurrent.futures import Future
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 import grpc
 from google.protobuf.message import Message
 
+from attention_client._ablate import AblateHeads, Ablation, AblationResult
+from attention_client._analyze import AnalyzeHeadsCall
 from attention_client._attend import AttendCall
 from attention_client._blocking_stream import BlockingStream
 from attention_client._call import Call
@@ -19,12 +22,12 @@ from attention_client._channel import channel_options, checked_address
 from attention_client._describe import GetModelCall, ListModelsCall, ServerInfoCall
 from attention_client._many import Ahead, AttendMany, Calls, Errors
 from attention_client._methods import described_as
+from attention_client._reply import BlockingReply, finished
 from attention_client._results import AttendResult
 from attention_client._retry import RetryPolicy
 from attention_client._session import Session, seconds
-from attention_client._stream import Outcome, Settle
 from attention_client._streams import Streams
-from attention_client._turns import Turn, Turns, Waiting, result_of
+from attention_client._turns import Turn, Turns
 from attention_client.errors import AttentionError, ClientClosedError, RequestCancelledError
 from attention_service.v1 import attention_pb2_grpc
 
@@ -42,9 +45,26 @@ def _blocking(
     def method(
         self: AttentionClient, /, *args: Keywords.args, **kwargs: Keywords.kwargs
     ) -> ResultT:
-        return result_of(self._session.answer(build(*args, **kwargs)))
+        return finished(self._session.answer(build(*args, **kwargs)))
 
     return described_as(name, build)(method)
+
+
+def _ablating(
+    build: Callable[Keywords, AblateHeads],
+) -> Callable[Concatenate[AttentionClient, Keywords], AblationResult]:
+    """Returns a method that asks for an output with all heads, and without each."""
+
+    def method(
+        self: AttentionClient, /, *args: Keywords.args, **kwargs: Keywords.kwargs
+    ) -> AblationResult:
+        asked = build(*args, **kwargs)
+        ablation = Ablation(asked, finished(self._session.answer(asked.call())))
+        for result in self.attend_many(ablation.calls()):
+            ablation.add(result)
+        return ablation.result()
+
+    return described_as("ablate_heads", build)(method)
 
 
 class AttentionClient:
@@ -67,7 +87,8 @@ class AttentionClient:
         retry: RetryPolicy | None = RetryPolicy(),  # noqa: B008  # frozen
     ) -> None:
         self._transport = _BlockingTransport(checked_address(address))
-        self._session = Session(address, seconds("timeout", timeout), retry, self._transport)
+        limit = seconds("timeout", timeout)
+        self._session = Session(address, limit, retry, self._transport, BlockingReply)
 
     attend = _blocking("attend", AttendCall)
     """Returns attention over one batch of sequences, see ``AttendCall`` for the keywords."""
@@ -97,16 +118,23 @@ class AttentionClient:
 
     def _results(self, many: AttendMany) -> Iterator[AttendResult | AttentionError]:
         turns: Turns[AttendResult] = Turns()
+        session = replace(self._session, reply=turns.reply)
         ahead: Ahead[Turn[AttendResult]] = Ahead(many.in_flight)
         try:
             for call in many.calls:
                 while ahead and (ahead.first.is_done or not ahead.has_room_for(call)):
                     yield _result(turns, ahead.pop(), many.errors)
-                ahead.add(call, turns.start(many.answer(self._session, call)))
+                ahead.add(call, turns.start(many.answer(session, call)))
             while ahead:
                 yield _result(turns, ahead.pop(), many.errors)
         finally:
             turns.abandon()
+
+    analyze_heads = _blocking("analyze_heads", AnalyzeHeadsCall)
+    """Returns what each head attends to, in figures, without the weights."""
+
+    ablate_heads = _ablating(AblateHeads)
+    """Returns what each head does to the output: how much it changes without the head."""
 
     list_models = _blocking("list_models", ListModelsCall)
     """Returns all models of the server."""
@@ -146,7 +174,7 @@ def _result(
 
 
 class _BlockingTransport:
-    """Coroutines that block, but for outcomes and pauses, for which ``Turns`` waits."""
+    """Coroutines that block."""
 
     def __init__(self, address: str) -> None:
         channel = grpc.insecure_channel(address, options=channel_options(address))
@@ -158,16 +186,10 @@ class _BlockingTransport:
         weakref.finalize(self, self._streams.close, _closed_meanwhile())
 
     async def send(self, rpc: str, request: Message, *, timeout: float) -> Any:
-        return self._open(lambda: getattr(self._stub, rpc)(request, timeout=timeout))
+        return self._open(getattr(self._stub, rpc), request, timeout=timeout)
 
     def stream(self, *, needed: bool) -> BlockingStream | None:
-        return self._open(lambda: self._streams.current(needed=needed))
-
-    async def outcome(self, begin: Callable[[Settle], None], *, timeout: float) -> Outcome | None:
-        return await Waiting(begin, timeout)
-
-    async def sleep(self, seconds: float) -> None:
-        await Waiting(lambda _: None, seconds)
+        return self._open(self._streams.current, needed=needed)
 
     async def wait(self, future: Future[None], *, timeout: float) -> None:
         futures.wait([future], timeout)
@@ -177,12 +199,18 @@ class _BlockingTransport:
         self._streams.close(_closed_meanwhile())
         self._channel.close()
 
-    def _open(self, use: Callable[[], ResultT]) -> ResultT:
+    def _open(
+        self,
+        use: Callable[Keywords, ResultT],
+        /,
+        *args: Keywords.args,
+        **kwargs: Keywords.kwargs,
+    ) -> ResultT:
         """Returns what comes of using the channel, while it is open."""
         if self._closed:
             raise ClientClosedError("the client is closed")
         try:
-            return use()
+            return use(*args, **kwargs)
         except ValueError:  # gRPC's, where another thread closed the channel since the line above
             if not self._closed:
                 raise

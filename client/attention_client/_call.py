@@ -22,8 +22,8 @@ Check: TypeAlias = Callable[[Limits], None]
 class Server(Protocol):
     """Whom a call asks, within its time."""
 
-    async def ask(self, rpc: str, request: Message, /) -> Any:
-        """Sends one message and returns the one that answers it."""
+    async def ask(self, rpc: str, request: Message, check: Check | None = None, /) -> Any:
+        """Sends one message, unless the check refuses it, and returns the one that answers it."""
 
     async def attend(self, request: Outgoing, check: Check, /) -> Answer:
         """Sends a request, unless the check refuses it, and returns its answer."""

@@ -42,11 +42,9 @@ class Answer:
         Raises:
             ProtocolError: A tensor that is none.
         """
-        return {
-            field.name: self._array(field.name, value)
-            for field, value in self.message.ListFields()
-            if field.name in TENSORS
-        }
+        message: Any = self.message
+        present = filter(message.HasField, TENSORS)
+        return {name: self._array(name, getattr(message, name)) for name in present}
 
     def _array(self, name: str, message: pb.Tensor) -> NDArray[Any]:
         try:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import grpc
@@ -15,6 +15,8 @@ from attention_service.limits import Limits
 from attention_service.v1 import attention_pb2 as pb
 
 _UNBOUNDED = 1 << 128  # no product of the contract's sizes comes near
+_MOST_NOTED = 256
+_MOST_NOTED_BYTES = 1024
 # An older server, or one that does not tell everybody; what it takes it decides by itself.
 _DOES_NOT_SAY = (
     grpc.StatusCode.UNIMPLEMENTED,
@@ -27,10 +29,27 @@ _DOES_NOT_SAY = (
 class Bounds:
     """What a server takes."""
 
-    message_bytes: int
-    """Largest message."""
+    in_message: Limits
+    """Limits of a request that is one message."""
     on_stream: Limits
     """Limits of a request on a stream, which brings what no message holds."""
+    _admitted: set[bytes] = field(default_factory=set, init=False)
+
+    def admits(self, frame: bytes) -> bool:
+        """Returns whether a request of this frame was found to be within: it need not be again."""
+        return frame in self._admitted
+
+    def admit(self, frame: bytes) -> None:
+        """Takes note of a request that is within."""
+        if len(frame) <= _MOST_NOTED_BYTES:
+            if len(self._admitted) >= _MOST_NOTED:
+                self._admitted.clear()
+            self._admitted.add(frame)
+
+    @property
+    def message_bytes(self) -> int:
+        """Largest message."""
+        return self.in_message.message_bytes
 
 
 class KnownLimits:
@@ -110,12 +129,11 @@ async def _answer(ask: Callable[[], Awaitable[pb.GetServerInfoResponse]]) -> pb.
 
 def _bounds(limits: pb.Limits) -> Bounds:
     """Returns the limits; what the server leaves out bounds nothing."""
-    message_bytes = limits.message_bytes or _UNBOUNDED
-    unary = Limits(
-        message_bytes=message_bytes,
+    in_message = Limits(
+        message_bytes=limits.message_bytes or _UNBOUNDED,
         batch=limits.batch or _UNBOUNDED,
         length=limits.length or _UNBOUNDED,
         work=limits.work or _UNBOUNDED,
         stream_bytes=limits.stream_bytes or _UNBOUNDED,
     )
-    return Bounds(message_bytes, unary.on_stream())
+    return Bounds(in_message, in_message.on_stream())

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from attention_service.head_patterns import HeadPattern
 from attention_service.v1 import attention_pb2 as pb
 
 CausalMode: TypeAlias = Literal["none", "upper_left", "lower_right"]
@@ -56,5 +57,18 @@ OUTPUT_NAMES: Mapping[int, str] = MappingProxyType(
         pb.OUTPUT_PROJECTIONS: "projections",
         pb.OUTPUT_HEAD_OUTPUTS: "head_outputs",
         pb.OUTPUT_LOG_SUM_EXP: "log_sum_exp",
+    }
+)
+
+HEAD_PATTERN_NAMES: Mapping[int, HeadPattern] = MappingProxyType(
+    {
+        pb.HEAD_PATTERN_UNSPECIFIED: "none",
+        pb.HEAD_PATTERN_SELF: "self",
+        pb.HEAD_PATTERN_PREVIOUS: "previous",
+        pb.HEAD_PATTERN_NEXT: "next",
+        pb.HEAD_PATTERN_FIRST: "first",
+        pb.HEAD_PATTERN_LOCAL: "local",
+        pb.HEAD_PATTERN_GLOBAL: "global",
+        pb.HEAD_PATTERN_RELATION: "relation",
     }
 )

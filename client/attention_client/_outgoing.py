@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from google.protobuf.duration_pb2 import Duration
 from numpy.typing import NDArray
 
 from attention_client.errors import RequestTooLargeError
 from attention_service.reasons import Reason
+from attention_service.spliced import BytesField, spliced
 from attention_service.tensor import data_of
 from attention_service.v1 import attention_pb2 as pb
 
@@ -23,18 +26,31 @@ _LONGEST_SECONDS = 10_000 * 365 * 86_400.0
 """What a google.protobuf.Duration may say."""
 
 
+_TENSORS = (
+    *("query", "key", "value", "query_positions", "key_positions"),
+    *("mask.key_mask", "mask.attend_mask", "mask.attn_bias"),
+)
+_DATA = {path: BytesField(pb.AttendStreamRequest, f"request.{path}.data") for path in _TENSORS}
+_CHUNK = BytesField(pb.AttendStreamRequest, "chunk.data")
+
+
 @dataclass(frozen=True, eq=False)
 class Outgoing:
     """A request whose arrays stay where they are until they are sent."""
 
-    frame: pb.AttendStreamRequest
-    """The request, its tensors without their data."""
+    request: pb.AttendRequest
+    """The request without its name, its tensors without their data."""
     request_id: str
     """As the caller named it; may be empty."""
     arrays: dict[str, NDArray[Any]]
     """The data of each tensor by its path, "mask.attn_bias" say."""
     nbytes: int
     """Bytes of all arrays."""
+
+    @cached_property
+    def frame(self) -> bytes:
+        """A message of a stream with the request and nothing else; the same for its like."""
+        return pb.AttendStreamRequest(request=self.request).SerializeToString()
 
     def message(self) -> pb.AttendRequest:
         """Returns the request as one message.
@@ -48,9 +64,13 @@ class Outgoing:
                 "send fewer sequences at once",
                 reason=Reason.MESSAGE_LIMIT,
             )
-        request = self.frame.request
+        request = pb.AttendRequest()
+        request.CopyFrom(self.request)
         request.request_id = self.request_id
-        self._fill_in()
+        for path, array in self.arrays.items():
+            mask, _, name = path.rpartition(".")
+            holder: Any = request.mask if mask else request
+            getattr(holder, name).data = data_of(array).tobytes()
         return request
 
     def whole(self, stream_id: str, timeout: float) -> bytes:
@@ -60,8 +80,8 @@ class Outgoing:
             stream_id: Name of the request among those of the stream.
             timeout: Seconds that the server has.
         """
-        self._fill_in()
-        return self._head(stream_id, timeout, chunked=False)
+        head = self.frame + _envelope(stream_id, timeout)
+        return spliced(head, [(_DATA[path], array) for path, array in self.arrays.items()])
 
     def pieces(self, stream_id: str, timeout: float, chunk_bytes: int) -> Iterator[bytes]:
         """Yields the messages of a stream that carry the request, each when it is asked for.
@@ -71,34 +91,23 @@ class Outgoing:
             timeout: Seconds that the server has.
             chunk_bytes: Most bytes of a tensor in one of the messages.
         """
-        for path in self.arrays:
-            self._tensor(path).ClearField("data")
-        yield self._head(stream_id, timeout, chunked=True)
+        yield self.frame + _envelope(stream_id, timeout, chunked=True)
         for path, array in self.arrays.items():
+            head = pb.AttendStreamRequest(request_id=stream_id, chunk=pb.TensorChunk(field=path))
+            head_bytes = head.SerializeToString()
             data = data_of(array).reshape(-1).view(np.uint8)
             for start in range(0, len(data), chunk_bytes):
-                chunk = pb.TensorChunk(field=path, data=data[start : start + chunk_bytes].tobytes())
-                yield pb.AttendStreamRequest(request_id=stream_id, chunk=chunk).SerializeToString()
+                yield spliced(head_bytes, [(_CHUNK, data[start : start + chunk_bytes])])
 
-    def _head(self, stream_id: str, timeout: float, *, chunked: bool) -> bytes:
-        frame = self.frame
-        frame.request_id = stream_id
-        frame.request.request_id = ""  # the stream's says it
-        frame.chunked = chunked
-        seconds, rest = divmod(min(timeout, _LONGEST_SECONDS), 1)
-        frame.timeout.seconds, frame.timeout.nanos = int(seconds), int(rest * 1e9)
-        return frame.SerializeToString()
 
-    def _fill_in(self) -> None:
-        """Puts the arrays into the request."""
-        for path, array in self.arrays.items():
-            self._tensor(path).data = data_of(array).tobytes()
-
-    def _tensor(self, path: str) -> pb.Tensor:
-        request = self.frame.request
-        mask, _, name = path.rpartition(".")
-        tensor: pb.Tensor = getattr(request.mask if mask else request, name)
-        return tensor
+def _envelope(stream_id: str, timeout: float, *, chunked: bool = False) -> bytes:
+    """Returns all of a stream's message but its request, whose bytes go before or after these."""
+    seconds, rest = divmod(min(timeout, _LONGEST_SECONDS), 1)
+    return pb.AttendStreamRequest(
+        request_id=stream_id,
+        chunked=chunked,
+        timeout=Duration(seconds=int(seconds), nanos=int(rest * 1e9)),
+    ).SerializeToString()
 
 
 def cancellation(stream_id: str) -> bytes:

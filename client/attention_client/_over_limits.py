@@ -24,7 +24,20 @@ def check_attend(outgoing: Outgoing, limits: Limits) -> None:
     Raises:
         OverLimit: The first limit that it is over.
     """
-    request = outgoing.frame.request
+    _check(outgoing, limits, brings_tensors=True)
+
+
+def check_analysis(outgoing: Outgoing, limits: Limits) -> None:
+    """Refuses likewise an attention to analyse, of which a few figures are the answer.
+
+    Raises:
+        OverLimit: The first limit that it is over.
+    """
+    _check(outgoing, limits, brings_tensors=False)
+
+
+def _check(outgoing: Outgoing, limits: Limits, *, brings_tensors: bool) -> None:
+    request = outgoing.request
     query: _Shape = tuple(request.query.shape)
     key = tuple(request.key.shape) if request.HasField("key") else query
     value = tuple(request.value.shape) if request.HasField("value") else key
@@ -36,7 +49,7 @@ def check_attend(outgoing: Outgoing, limits: Limits) -> None:
         return
     limits.check_work(query[0], request.heads.num_heads, query[1], key[1])
     _check_lists(request.outputs, limits)
-    if dims is not None:
+    if dims is not None and brings_tensors:
         _check_answer(request.outputs, dims, limits)
     limits.check_entries("heads.ablated_heads", len(request.heads.ablated_heads))
     if dims is not None:

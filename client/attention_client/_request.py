@@ -20,6 +20,7 @@ from attention_service.v1 import attention_pb2 as pb
 
 if TYPE_CHECKING:
     from attention_client._attend import AttendCall
+    from attention_client._attention import AttentionKeywords
 
 _ValueT = TypeVar("_ValueT")
 _ResultT = TypeVar("_ResultT")
@@ -45,10 +46,21 @@ def request_of(call: AttendCall) -> Outgoing:
     Raises:
         InvalidRequestError: A keyword that cannot be meant.
     """
+    outgoing = attention_of(call)
+    outputs = _outputs(call, query_len=outgoing.arrays["query"].shape[1])
+    if outputs is not None:
+        outgoing.request.outputs.MergeFrom(outputs)
+    return outgoing
+
+
+def attention_of(call: AttentionKeywords) -> Outgoing:
+    """Returns the request for this attention that names no outputs.
+
+    Raises:
+        InvalidRequestError: A keyword that cannot be meant.
+    """
     arrays = _arrays_of(call)
-    frame = pb.AttendStreamRequest()
-    request = frame.request  # built where it is sent from: a copy would copy the tensors too
-    request.model = _numbers.text("model", call.model)
+    request = pb.AttendRequest(model=_numbers.text("model", call.model))
     if call.version is not None:
         request.model_version = _numbers.version("version", call.version)
     # A part that says nothing is left out: to build, send and read it takes time.
@@ -56,15 +68,13 @@ def request_of(call: AttendCall) -> Outgoing:
         request.mask.MergeFrom(mask)
     if (heads := _heads(call)) is not None:
         request.heads.MergeFrom(heads)
-    if (outputs := _outputs(call, query_len=arrays["query"].shape[1])) is not None:
-        request.outputs.MergeFrom(outputs)
     sent = {}
     for name, array in arrays.items():
         is_mask = name in _MASKS
         announce(getattr(request.mask if is_mask else request, name), array)
         sent[f"mask.{name}" if is_mask else name] = array
     return Outgoing(
-        frame,
+        request,
         _request_id("request_id", call.request_id),
         sent,
         nbytes=sum(array.nbytes for array in sent.values()),
@@ -79,7 +89,7 @@ def _request_id(argument: str, value: object) -> str:
     return name
 
 
-def _arrays_of(call: AttendCall) -> dict[str, NDArray[Any]]:
+def _arrays_of(call: AttentionKeywords) -> dict[str, NDArray[Any]]:
     """Returns the arrays that are given, by name, of the types that travel."""
     if call.query is None:
         raise refusal("query", "must be given", Reason.MISSING_FIELD)
@@ -91,7 +101,7 @@ def _arrays_of(call: AttendCall) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _mask(call: AttendCall) -> pb.Mask | None:
+def _mask(call: AttentionKeywords) -> pb.Mask | None:
     """Returns who may attend to whom, tensors aside; None for the model's own."""
     lengths = (call.kv_lengths, call.query_lengths, call.query_offsets)
     if call.causal is None and call.window is None and all(given is None for given in lengths):
@@ -120,7 +130,7 @@ def _window(argument: str, window: object) -> pb.SlidingWindow:
     )
 
 
-def _heads(call: AttendCall) -> pb.HeadConfig | None:
+def _heads(call: AttentionKeywords) -> pb.HeadConfig | None:
     """Returns how heads are configured; None for the model's own."""
     given = (call.num_heads, call.num_kv_heads, call.scale, call.softcap, call.ablated_heads)
     if all(value is None for value in given):

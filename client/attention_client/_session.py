@@ -1,7 +1,7 @@
 """What happens between a call and its result: limits, deadline, retries, errors.
 
 It is written once, as coroutines over a ``Transport``. A client that blocks runs them in the
-thread that wants the result, see ``_turns``.
+thread that wants the result: one that blocks, see ``_reply``, or many in turns, see ``_turns``.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from attention_client._incoming import Answer
 from attention_client._limits import Bounds, KnownLimits
 from attention_client._outgoing import Outgoing
 from attention_client._refusal import limit_refusal, refusal
+from attention_client._reply import Reply
 from attention_client._retry import RetryPolicy
 from attention_client._status import error_from_rpc
-from attention_client._stream import NoStream, Outcome, Settle, Stream
+from attention_client._stream import NoStream, Outcome, Stream
 from attention_client.errors import (
     AttentionError,
     NotImplementedByServerError,
     ServerUnavailableError,
 )
-from attention_service.limits import Limits, OverLimit
+from attention_service.limits import OverLimit
 from attention_service.reasons import Reason
 from attention_service.v1 import attention_pb2 as pb
 
@@ -39,7 +40,7 @@ ResultT = TypeVar("ResultT")
 
 
 class Transport(Protocol):
-    """All that differs between the clients: how to wait."""
+    """How a client reaches the server."""
 
     async def send(self, rpc: str, request: Message, *, timeout: float) -> Any:
         """Returns the message that answers.
@@ -59,24 +60,20 @@ class Transport(Protocol):
             ClientClosedError: The client is closed.
         """
 
-    async def outcome(self, begin: Callable[[Settle], None], *, timeout: float) -> Outcome | None:
-        """Begins what settles an outcome, and returns that; None where it takes longer."""
-
-    async def sleep(self, seconds: float) -> None:
-        """Returns after that time."""
-
     async def wait(self, future: Future[None], *, timeout: float) -> None:
         """Returns once another call has set the future, or after that time."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """A client's settings, its transport, and what it knows of the server."""
+    """A client's settings, how it sends and waits, and what it knows of the server."""
 
     address: str
     timeout: float
     retry: RetryPolicy | None
     transport: Transport
+    reply: Callable[[], Reply]
+    """Returns where one outcome can arrive."""
     limits: KnownLimits = field(default_factory=KnownLimits)
 
     async def answer(self, call: Call[ResultT], timeout: float | None = None) -> ResultT:
@@ -102,13 +99,19 @@ class _Exchange:
     _session: Session
     _deadline: Deadline
 
-    async def ask(self, rpc: str, request: Message, /) -> Any:
+    async def ask(self, rpc: str, request: Message, check: Check | None = None, /) -> Any:
         """Returns the message that answers."""
+        if check is not None:
+            await self._admit(check, on_stream=False)
         return await self._insist(lambda: self._send(rpc, request))
 
     async def attend(self, request: Outgoing, check: Check, /) -> Answer:
         """Returns the answer, over the open stream where there is one."""
-        message_bytes = (await self._admit(check)).message_bytes
+        bounds = self._session.limits.known
+        if bounds is None or not bounds.admits(request.frame):
+            bounds = await self._admit(check)
+            bounds.admit(request.frame)
+        message_bytes = bounds.message_bytes
         needed = request.nbytes > message_bytes
         return await self._insist(lambda: self._attend(request, message_bytes, needed=needed))
 
@@ -137,40 +140,30 @@ class _Exchange:
 
     async def _over(self, stream: Stream, request: Outgoing, message_bytes: int) -> Outcome:
         """Returns what comes of the request on the stream."""
-        asked: list[tuple[str, Settle]] = []
-
-        def begin(settle: Settle) -> None:
-            stream_id = stream.ask(
-                request,
-                timeout=self._deadline.remaining(),
-                message_bytes=message_bytes,
-                settle=settle,
-            )
-            asked.append((stream_id, settle))
-
+        reply = self._session.reply()
         timeout = self._deadline.remaining()
+        stream_id = stream.ask(request, timeout=timeout, message_bytes=message_bytes, settle=reply)
         try:
-            outcome = await self._session.transport.outcome(begin, timeout=timeout)
+            outcome = await reply.outcome(timeout)
         finally:
-            for stream_id, settle in asked:
-                stream.give_up(stream_id, settle)  # unless it was answered
+            stream.give_up(stream_id, reply)  # unless it was answered
         if outcome is None:
             stream.note_timeout()
             return self._deadline.exceeded("DEADLINE_EXCEEDED")
         return outcome
 
-    async def _admit(self, check: Check) -> Bounds:
+    async def _admit(self, check: Check, *, on_stream: bool = True) -> Bounds:
         """Returns what the server takes; the request is within.
 
         Raises:
             AttentionError: Refused, or the limits cannot be read.
         """
         bounds = self._session.limits.known or await self._bounds(since=-math.inf)
-        over = _excess(check, bounds.on_stream)
+        over = _excess(check, bounds, on_stream=on_stream)
         if over is not None:
             # The server may have been started anew since they were read, and take more now.
             bounds = await self._bounds(since=self._deadline.started)
-            over = _excess(check, bounds.on_stream)
+            over = _excess(check, bounds, on_stream=on_stream)
         if over is not None:
             raise limit_refusal(over)
         return bounds
@@ -202,7 +195,7 @@ class _Exchange:
             pause = None if session.retry is None else session.retry.pause_after(error, attempts)
             if pause is None or pause >= self._deadline.left():
                 raise error  # here, not above: the user sees no grpc.RpcError as its context
-            await session.transport.sleep(pause)
+            await session.reply().outcome(pause)  # which nobody settles
             attempts += 1
 
     async def _send(self, rpc: str, request: Message) -> Any:
@@ -210,10 +203,10 @@ class _Exchange:
         return await self._session.transport.send(rpc, request, timeout=timeout)
 
 
-def _excess(check: Check, limits: Limits) -> OverLimit | None:
+def _excess(check: Check, bounds: Bounds, *, on_stream: bool) -> OverLimit | None:
     """Returns which of the limits is exceeded."""
     try:
-        check(limits)
+        check(bounds.on_stream if on_stream else bounds.in_message)
     except OverLimit as over:
         return over
     return None

@@ -154,6 +154,8 @@ class Stream(ABC):
 
     def give_up(self, stream_id: str, settle: Settle) -> None:
         """Tells the server that nobody waits for this answer any more, unless it has come."""
+        if self._waiting.get(stream_id) is not settle:  # it was answered: so it is most often
+            return
         with self._guard:
             if self._waiting.get(stream_id) is not settle:  # another may have the name by now
                 return
@@ -256,7 +258,9 @@ class Stream(ABC):
         usable = request_id and request_id.isascii() and request_id.isprintable()
         if usable and self._is_free(request_id):
             return request_id
-        return next(name for name in map(str, self._numbers) if self._is_free(name))
+        while not self._is_free(name := str(next(self._numbers))):
+            pass
+        return name
 
     def _is_free(self, name: str) -> bool:
         return name not in self._waiting and name not in self._given_up

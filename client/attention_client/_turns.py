@@ -4,33 +4,15 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Callable, Coroutine, Generator
-from functools import partial
+from collections.abc import Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Turn", "Turns", "Waiting", "result_of"]
+from attention_client._reply import LONGEST_WAIT_SECONDS
+from attention_client._stream import Outcome
+
+__all__ = ["Turn", "Turns"]
 
 ResultT = TypeVar("ResultT")
-OutcomeT = TypeVar("OutcomeT")
-
-_LONGEST_WAIT_SECONDS = 0.2
-"""A thread that waits for longer at a time may not hear of Ctrl-C before."""
-
-
-class Waiting(Generic[OutcomeT]):
-    """What a coroutine awaits: an outcome that somebody settles, or None when its time is over.
-
-    Args:
-        begin: Begins what calls the function that it is given, once and in any thread.
-        seconds: Time that it has.
-    """
-
-    def __init__(self, begin: Callable[[Callable[[OutcomeT], None]], None], seconds: float) -> None:
-        self.begin = begin
-        self.until = time.monotonic() + seconds
-
-    def __await__(self) -> Generator[Waiting[OutcomeT], OutcomeT | None, OutcomeT | None]:
-        return (yield self)
 
 
 class Turn(Generic[ResultT]):
@@ -38,20 +20,19 @@ class Turn(Generic[ResultT]):
 
     def __init__(self, coroutine: Coroutine[Any, Any, ResultT]) -> None:
         self.coroutine = coroutine
-        self.waiting: Waiting[Any] | None = None
+        self.waiting: _Waiting | None = None
         self.result: ResultT
         self.error: Exception | None = None
         self.is_done = False
 
 
 class Turns(Generic[ResultT]):
-    """Coroutines that wait for nothing but ``Waiting``, and run whenever one is settled."""
+    """Coroutines that wait for nothing but a ``reply``, and run whenever one is settled."""
 
     def __init__(self) -> None:
-        self._settled: queue.SimpleQueue[tuple[Turn[ResultT], Waiting[Any], Any]] = (
-            queue.SimpleQueue()
-        )
+        self._settled: _Settled = queue.SimpleQueue()
         self._under_way: set[Turn[ResultT]] = set()
+        self._running: Turn[ResultT] | None = None
 
     def start(self, coroutine: Coroutine[Any, Any, ResultT]) -> Turn[ResultT]:
         """Runs a coroutine until it waits, or is done."""
@@ -59,6 +40,11 @@ class Turns(Generic[ResultT]):
         self._under_way.add(turn)
         self._run(turn, None)
         return turn
+
+    def reply(self) -> _Waiting:
+        """Returns a reply for the coroutine that runs."""
+        assert self._running is not None  # nothing else waits here
+        return _Waiting(self._running, self._settled)
 
     def result(self, turn: Turn[ResultT]) -> ResultT:
         """Runs what can run until this one is done, and returns its result or raises its error."""
@@ -76,17 +62,17 @@ class Turns(Generic[ResultT]):
     def _run_next(self) -> None:
         """Runs what was settled, else what has waited long enough."""
         try:
-            turn, waiting, outcome = self._settled.get_nowait()
+            waiting, outcome = self._settled.get_nowait()
         except queue.Empty:
             until = min(turn.waiting.until for turn in self._under_way if turn.waiting)
-            left = min(max(0.0, until - time.monotonic()), _LONGEST_WAIT_SECONDS)
+            left = min(max(0.0, until - time.monotonic()), LONGEST_WAIT_SECONDS)
             try:
-                turn, waiting, outcome = self._settled.get(timeout=left)
+                waiting, outcome = self._settled.get(timeout=left)
             except queue.Empty:
                 self._run_late()
                 return
-        if turn.waiting is waiting:  # else its time was over before it was settled
-            self._run(turn, outcome)
+        if waiting.turn.waiting is waiting:  # else its time was over before it was settled
+            self._run(waiting.turn, outcome)
 
     def _run_late(self) -> None:
         """Runs what has waited long enough."""
@@ -95,36 +81,37 @@ class Turns(Generic[ResultT]):
             if turn.waiting is not None and turn.waiting.until <= now:
                 self._run(turn, None)
 
-    def _run(self, turn: Turn[ResultT], outcome: Any) -> None:
+    def _run(self, turn: Turn[ResultT], outcome: Outcome | None) -> None:
         """Runs a coroutine until it waits again, or is done."""
-        turn.waiting = None
-        resume: Callable[[], Any] = partial(turn.coroutine.send, outcome)
-        while turn.waiting is None and not turn.is_done:
-            try:
-                waiting = resume()
-            except StopIteration as end:
-                turn.result = end.value
-                turn.is_done = True
-            except Exception as error:  # noqa: BLE001  # raised where the result is wanted
-                turn.error = error
-                turn.is_done = True
-            else:
-                try:
-                    waiting.begin(partial(self._settle, turn, waiting))
-                    turn.waiting = waiting
-                except Exception as error:  # noqa: BLE001  # as if raised where it is awaited
-                    resume = partial(turn.coroutine.throw, error)
-        if turn.is_done:
-            self._under_way.discard(turn)
-
-    def _settle(self, turn: Turn[ResultT], waiting: Waiting[Any], outcome: Any) -> None:
-        self._settled.put((turn, waiting, outcome))
+        self._running, turn.waiting = turn, None
+        try:
+            turn.waiting = turn.coroutine.send(outcome)
+            return
+        except StopIteration as end:
+            turn.result = end.value
+        except Exception as error:  # noqa: BLE001  # raised where the result is wanted
+            turn.error = error
+        turn.is_done = True
+        self._under_way.discard(turn)
 
 
-def result_of(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
-    """Returns the result of one coroutine."""
-    turns: Turns[ResultT] = Turns()
-    try:
-        return turns.result(turns.start(coroutine))
-    finally:
-        turns.abandon()
+class _Waiting:
+    """A reply for which a coroutine waits in turns."""
+
+    def __init__(self, turn: Turn[Any], settled: _Settled) -> None:
+        self.turn = turn
+        self.until = 0.0
+        self._settled = settled
+
+    def __call__(self, outcome: Outcome, /) -> None:
+        self._settled.put((self, outcome))
+
+    async def outcome(self, seconds: float) -> Outcome | None:
+        self.until = time.monotonic() + seconds
+        return await self
+
+    def __await__(self) -> Generator[_Waiting, Outcome | None, Outcome | None]:
+        return (yield self)
+
+
+_Settled = queue.SimpleQueue[tuple[_Waiting, Outcome]]

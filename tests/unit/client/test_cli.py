@@ -218,7 +218,7 @@ def test_arguments_that_cannot_be_meant_are_exit_code_2(
     assert says in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [[], ["models"], ["info"], ["attend"]], ids=str)
+@pytest.mark.parametrize("command", [[], ["models"], ["info"], ["attend"], ["analyze"]], ids=str)
 def test_help_fits_the_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:

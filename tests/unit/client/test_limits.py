@@ -20,6 +20,8 @@ from attention_client import (
     RetryPolicy,
     ServerUnavailableError,
 )
+from attention_client._limits import Bounds
+from attention_service.limits import Limits
 from attention_service.v1 import attention_pb2 as pb
 
 Ask = Callable[..., Any]
@@ -268,3 +270,34 @@ async def test_task_that_is_cancelled_leaves_the_question_to_the_others(serve: S
         await second
 
     assert (server.questions, server.attended) == (2, 1)
+
+
+def test_what_is_noted_of_requests_stays_small() -> None:
+    limits = Limits(1, 1, 1, 1, 1)
+    bounds = Bounds(limits, limits)
+    for number in range(1000):
+        bounds.admit(b"%d" % number)
+        assert bounds.admits(b"%d" % number)
+    bounds.admit(bytes(2000))
+
+    assert not bounds.admits(bytes(2000))
+    assert sum(bounds.admits(b"%d" % number) for number in range(1000)) <= 256
+
+
+def test_request_that_was_within_is_no_reason_to_send_a_larger_one(serve: Serve, ask: Ask) -> None:
+    server = Server(serve, pb.Limits(length=1))
+
+    def question(client: Any) -> Any:
+        if isinstance(client, AttentionClient):
+            client.attend("m", [[[0.0]]])
+            return client.attend("m", TWO_LONG)
+
+        async def wait() -> Any:
+            await client.attend("m", [[[0.0]]])
+            return await client.attend("m", TWO_LONG)
+
+        return wait()
+
+    with pytest.raises(LimitExceededError, match="at most 1 long"):
+        ask(server.address, question)
+    assert server.attended == 1

@@ -10,11 +10,20 @@ from attention_client import (
     AttentionClient,
 )
 
-METHODS = ["attend", "attend_many", "list_models", "get_model", "server_info"]
+METHODS = [
+    "attend",
+    "attend_many",
+    "analyze_heads",
+    "ablate_heads",
+    "list_models",
+    "get_model",
+    "server_info",
+]
 
 
 def test_the_package_exports_these_names() -> None:
     assert attention_client.__all__ == [
+        "AblationResult",
         "AsyncAttentionClient",
         "AttendCall",
         "AttendResult",
@@ -25,6 +34,8 @@ def test_the_package_exports_these_names() -> None:
         "DeadlineExceededError",
         "Execution",
         "FieldViolation",
+        "HeadAnalysis",
+        "HeadAnalysisResult",
         "InternalServerError",
         "InvalidRequestError",
         "LimitExceededError",
