@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
@@ -13,8 +12,11 @@ from attention_client._blocking import AttentionClient
 from attention_client._models import Model
 from attention_client._results import AttendResult
 from attention_client._specs import ScoresSpec, WeightsSpec
-from attention_client.cli._files import FileError, load_array, save_arrays
-from attention_client.cli._parser import ARRAYS
+from attention_client.cli._analyze import analyze
+from attention_client.cli._attention import attention
+from attention_client.cli._explore import explore
+from attention_client.cli._files import FileError, save_arrays
+from attention_client.cli._show import check_show, show_lines
 from attention_client.cli._table import ANY, UNTOLD, facts, table
 
 Window = tuple[int | None, int | None]
@@ -76,23 +78,9 @@ def attend(client: AttentionClient, args: Namespace) -> Iterator[str]:
     """Yields what came of one request, and saves its arrays where that is asked for."""
     if args.out is not None and not args.out.parent.is_dir():
         raise FileError(f"{args.out.parent}: no such directory")
-    paths = {name: getattr(args, name) for name in ARRAYS}
-    arrays: dict[str, Any] = {
-        name: load_array(path) for name, path in paths.items() if path is not None
-    }
+    check_show(args)
     result = client.attend(
-        args.model,
-        **arrays,
-        kv_lengths=args.kv_lengths,
-        query_lengths=args.query_lengths,
-        query_offsets=args.query_offsets,
-        causal=args.causal,
-        window=args.window,
-        num_heads=args.num_heads,
-        num_kv_heads=args.num_kv_heads,
-        scale=args.scale,
-        softcap=args.softcap,
-        ablated_heads=args.ablate,
+        **attention(args),
         output=not args.no_output,
         weights=_weights(args),
         scores=_scores(args),
@@ -100,9 +88,10 @@ def attend(client: AttentionClient, args: Namespace) -> Iterator[str]:
         head_outputs=args.head_outputs,
         log_sum_exp=args.log_sum_exp,
         dtype=args.dtype,
-        version=args.model_version,
     )
     yield from _result_lines(result)
+    if args.show is not None:
+        yield from show_lines(result, args)
     if args.out is not None:
         rows = np.asarray(result.fully_masked_rows)
         save_arrays(args.out, {**result.arrays(), "fully_masked_rows": rows})
@@ -110,14 +99,20 @@ def attend(client: AttentionClient, args: Namespace) -> Iterator[str]:
 
 
 COMMANDS: Mapping[str, Callable[[AttentionClient, Namespace], Iterator[str]]] = MappingProxyType(
-    {"models": models, "info": info, "attend": attend}
+    {
+        "models": models,
+        "info": info,
+        "attend": attend,
+        "analyze": analyze,
+        "explore": explore,
+    }
 )
 
 
 def _weights(args: Namespace) -> bool | WeightsSpec:
-    """Returns which weights are asked for; a selection asks for them too."""
+    """Returns which weights are asked for; a selection and --show ask for them too."""
     spec = WeightsSpec(args.weights_heads, args.weights_queries, args.average_heads, args.top_k)
-    return bool(args.weights) if spec == WeightsSpec() else spec
+    return bool(args.weights or args.show is not None) if spec == WeightsSpec() else spec
 
 
 def _scores(args: Namespace) -> bool | ScoresSpec:

@@ -8,9 +8,11 @@ import sys
 from collections.abc import Sequence
 
 from attention_client._blocking import AttentionClient
+from attention_client._extras import MissingExtraError
 from attention_client.cli._commands import COMMANDS
 from attention_client.cli._files import FileError
 from attention_client.cli._parser import build_parser
+from attention_client.cli._show import ShowError
 from attention_client.errors import AttentionError
 
 _DEFAULT_SERVER = "localhost:50051"
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (AttentionError, FileError) as error:
+    except (AttentionError, FileError, MissingExtraError, ShowError) as error:
         print(f"attention: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

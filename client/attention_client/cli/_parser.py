@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from attention_client._names import CAUSAL_MODES, FLOAT_TYPES
+from attention_client.cli._explore import add_explore
+from attention_client.cli._show import add_show
 
 ARRAYS = {
     "query": "embeddings that ask [batch, query_len, query_dim]",
@@ -28,6 +30,8 @@ examples:
   attention attend minilm-l6.0 --query q.npy --kv-lengths 12,9 --weights --out result.npz
   attention attend sdpa --query qkv.npz:q --key qkv.npz:k --value qkv.npz:v --num-heads 8 \\
       --causal lower_right --weights-queries=-1 --top-k 5
+  attention analyze minilm-l6.0 --query q.npy --relation nsubj=nsubj.csv
+  attention explore --text examples/demo
 
 The server is --server, else the environment's ATTENTION_SERVER, else localhost:50051.
 """
@@ -37,6 +41,16 @@ Computes attention for one batch of sequences and says what came back; --out sav
 
 FILE is a .npy file, an .npz file with one array, or "arrays.npz:name".
 N,N is a list of whole numbers, 12,9 say; where it starts with a minus sign write --option=-1,0.
+"""
+
+
+_ANALYZE = """\
+Prints what each head attends to, a line a head: entropy in nats, and normalized to 0 to 1; largest
+weight; distance in positions; shares of the weight on the query's own place, the one before, the
+one after, the first key, and the places at most 2 away; the share on the pairs of each relation.
+
+FILE is a .npy file, an .npz file with one array, or "arrays.npz:name".
+PAIRS is a .csv file with columns query,key or sequence,query,key, counted from 0.
 """
 
 
@@ -79,13 +93,37 @@ def build_parser(*, default_server: str) -> argparse.ArgumentParser:
         description=_ATTEND,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    attend.add_argument("model", metavar="MODEL", help='name of the model; "sdpa" is built in')
-    _add_model_version(attend)
-    _add_embeddings(attend)
-    _add_masks(attend)
-    _add_heads(attend)
+    _add_attention(attend)
     _add_answer(attend)
+    add_show(attend, _whole_numbers)
+    analyze = commands.add_parser(
+        "analyze",
+        parents=[connection],
+        help="say what each head attends to",
+        usage="attention analyze MODEL --query FILE [options]",
+        description=_ANALYZE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_attention(analyze)
+    group = analyze.add_argument_group("answer")
+    group.add_argument(
+        "--relation",
+        metavar="NAME=PAIRS",
+        action=_Relation,
+        default={},
+        help="pairs to measure heads against; may be given several times",
+    )
+    group.add_argument("--json", action="store_true", help="all figures, exact, as JSON")
+    add_explore(commands, connection)
     return parser
+
+
+def _add_attention(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help='name of the model; "sdpa" is built in')
+    _add_model_version(parser)
+    _add_embeddings(parser)
+    _add_masks(parser)
+    _add_heads(parser)
 
 
 def _add_embeddings(parser: argparse.ArgumentParser) -> None:
@@ -175,6 +213,21 @@ def _window(text: str) -> tuple[int | None, int | None]:
             f"must be two whole numbers, or none, with a comma between, not {text!r}"
         ) from None
     return left, right
+
+
+class _Relation(argparse.Action):
+    """Keeps the file of each relation by the relation's name."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *given: Any
+    ) -> None:
+        name, _, path = str(given[0]).partition("=")
+        relations = getattr(namespace, self.dest)
+        if not (name and path):
+            raise argparse.ArgumentError(self, f"must be name=pairs.csv, not {given[0]!r}")
+        if name in relations:
+            raise argparse.ArgumentError(self, f"{name} must be given once")
+        setattr(namespace, self.dest, {**relations, name: Path(path)})
 
 
 class _Version(argparse.Action):

@@ -11,12 +11,15 @@ UNTOLD = "-"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
-    """Yields the lines of a table; columns of numbers, told or not, are flush right."""
-    cells = [list(header), *([str(cell) for cell in row] for row in rows)]
+    """Yields the lines of a table; columns of numbers, told or not, are flush right.
+
+    Numbers with a point have three digits behind it.
+    """
+    cells = [list(header), *([_text(cell) for cell in row] for row in rows)]
     columns = list(zip(*cells, strict=True))
     widths = [max(map(len, column)) for column in columns]
     numeric = [
-        all(isinstance(row[i], int) or row[i] in (ANY, UNTOLD) for row in rows)
+        all(isinstance(row[i], (int, float)) or row[i] in (ANY, UNTOLD) for row in rows)
         for i in range(len(header))
     ]
     for line in cells:
@@ -25,6 +28,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[s
             for cell, width, right in zip(line, widths, numeric, strict=True)
         )
         yield "  ".join(padded).rstrip()
+
+
+def _text(cell: object) -> str:
+    return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
 
 
 def facts(pairs: Sequence[tuple[str, object]]) -> Iterator[str]:
