@@ -12,10 +12,10 @@ from pathlib import Path
 from rich.console import Console
 
 from attention_client import AttentionClient
+from attention_client.explore.characters import CharacterEmbedding
 from attention_server import EmbeddedServer
 
 from .report import Report
-from .text import CharacterEmbedding
 
 SENTENCE = "今天天气真好，我想出去玩"
 LAST, MIDDLE = SENTENCE.index("玩"), SENTENCE.index("气")
@@ -24,9 +24,10 @@ ASKING = "天气好就去玩"
 
 
 def main() -> None:
-    """Runs the five parts of the demo and writes the picture."""
+    """Runs the five parts of the demo and writes the pictures."""
     parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__)
     parser.add_argument("--picture", type=Path, default=Path("demo/attention.png"))
+    parser.add_argument("--row", type=Path, default=Path("demo/row.png"))
     arguments = parser.parse_args()
 
     started = time.perf_counter()
@@ -40,7 +41,7 @@ def main() -> None:
         report.causal_mask(SENTENCE, MIDDLE)
         report.padded_batch(SENTENCE, SHORTER)
         report.cross_attention(ASKING, SENTENCE)
-        report.picture(SENTENCE, arguments.picture)
+        report.pictures(SENTENCE, LAST, arguments.picture, arguments.row)
     console.print(f"\nDone in {time.perf_counter() - started:.1f} s.", style="dim")
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from attention_client.explore.characters import sinusoids
 from attention_export.module import MultiHeadAttention
-
-from .text import sinusoids
 
 __all__ = ["CharacterModel"]
 

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from .text import Vocabulary
+from attention_client.explore.characters import Vocabulary
 
 __all__ = ["corpus_name", "read_sentences", "vocabulary_of"]
 

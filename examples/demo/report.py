@@ -6,6 +6,7 @@ adds them up, and computes them again to check the server.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from rich.rule import Rule
 from rich.table import Table
 
 from attention_client import AttentionClient, WeightsSpec
-
-from .terminal import bar_table, heat_table, score_table
-from .text import CharacterEmbedding
+from attention_client.explore.characters import CharacterEmbedding
+from attention_client.viz.maps import WeightMap, maps_of
+from attention_client.viz.terminal import bar_table, heat_table, score_table
 
 __all__ = ["Report"]
 
@@ -134,22 +135,33 @@ class Report:
         self._show(heat_table(asked, [(character, row, everything) for character, row in rows]))
         self._check_sums(weights[:-1])
 
-    def picture(self, sentence: str, path: Path) -> None:
-        """Writes the heat maps of all heads, without and with the causal mask."""
-        from .picture import draw_heads  # matplotlib takes a second: the text comes first
+    def pictures(self, sentence: str, place: int, path: Path, row: Path) -> None:
+        """Writes heat maps of all heads, without and with the causal mask, and of one character."""
+        from attention_client.viz.figure import draw  # takes a second: the text comes first
+        from attention_client.viz.maps import by_head
 
+        free = self._maps(sentence)
+        causal = self._maps(sentence, causal="lower_right")
+        heads = draw(
+            [*free, *causal], across=len(free), row_names=("no mask", "causal mask"), width=16.4
+        )
+        one = replace(by_head(free, place), title=f"What {sentence[place]} attends to")
+
+        self._title(5, "All heads as pictures")
+        for figure, file in ((heads, path), (draw([one]), row)):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(file, dpi=140)
+            self._say(f"Written to [b]{file}[/b]")
+
+    def _maps(self, sentence: str, **places: Any) -> list[WeightMap]:
+        """Returns maps of each head, then of their mean, all as the server gives them."""
         embedded, _ = self._embedding.embed(sentence)
-        free = self._heads_and_mean(embedded)
-        causal = self._heads_and_mean(embedded, causal="lower_right")
-        everything = np.ones((len(sentence), len(sentence)), np.bool_)
-
-        self._title(5, "All heads as one picture")
-        rows = {
-            "no mask": (free, everything),
-            "causal mask": (causal, np.tril(everything)),
-        }
-        draw_heads(path, sentence, rows)
-        self._say(f"Written to [b]{path}[/b]")
+        asked = (True, WeightsSpec(average_heads=True))
+        answers = (
+            self._client.attend(MODEL, embedded, weights=spec, output=False, **places)
+            for spec in asked
+        )
+        return [each for answer in answers for each in maps_of(answer, sentence)]
 
     def _heads_and_mean(
         self, query: Floats, key: Floats | None = None, *, sequence: int = 0, **places: Any

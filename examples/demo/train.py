@@ -14,9 +14,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from attention_client.explore.characters import MASK, SPECIAL_ROWS, CharacterEmbedding, Vocabulary
+
 from .character_model import CharacterModel
 from .corpus import LONGEST, corpus_name, read_sentences, vocabulary_of
-from .text import MASK, SPECIAL_ROWS, CharacterEmbedding, Vocabulary
 
 BATCH = 64
 CHARACTERS = 3_000  # cover 99.6 % of the corpus

@@ -19,7 +19,8 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from pylopdf_fonts_zh_cn import sans_path
 
-from examples.demo.picture import FAINT, INK, MASKED, WEIGHT_COLOURS
+from attention_client.viz.colours import FAINT, GRID, INK, MASKED, MASKED_HATCH
+from attention_client.viz.figure import WEIGHT_COLOURS
 
 from .matrices import Matrices
 from .reading import Reading
@@ -84,12 +85,12 @@ def _draw_weights(
     already_read = np.tril(np.ones(weights.shape, np.bool_))
     axis.imshow(np.where(already_read, weights, np.nan), cmap=WEIGHT_COLOURS, vmin=0, vmax=1)
     # NaN is transparent, so the ground shows: what may not be seen is hatched.
-    axis.patch.set(facecolor=MASKED, hatch="////", edgecolor=FAINT)
+    axis.patch.set(facecolor=MASKED, hatch="////", edgecolor=MASKED_HATCH)
     axis.set_xticks(range(len(text)), list(text), fontproperties=font, fontsize=12, color=INK)
     axis.set_yticks(range(len(text)), list(text), fontproperties=font, fontsize=12, color=INK)
     axis.set_xticks(np.arange(len(text) + 1) - 0.5, minor=True)
     axis.set_yticks(np.arange(len(text) + 1) - 0.5, minor=True)
-    axis.grid(which="minor", color="#e3e8ec", linewidth=0.6)
+    axis.grid(which="minor", color=GRID, linewidth=0.6)
     for query, key in outlined:
         axis.add_patch(
             Rectangle((key - 0.5, query - 0.5), 1, 1, fill=False, edgecolor=ORANGE, linewidth=1.6)
@@ -146,7 +147,7 @@ def draw_curves(path: Path, moments: Sequence[Moment], chance: float) -> None:
         axis.spines[["top", "right"]].set_visible(False)
         axis.spines[["left", "bottom"]].set_color(FAINT)
         axis.tick_params(color=FAINT, labelcolor=INK)
-        axis.grid(axis="y", color="#e3e8ec", linewidth=0.8)
+        axis.grid(axis="y", color=GRID, linewidth=0.8)
     figure.savefig(path, dpi=110, facecolor="white")
 
 

@@ -11,12 +11,12 @@ from safetensors.torch import load_file
 
 import examples.demo
 from attention_client import AttendResult, AttentionClient
+from attention_client.explore.characters import SPECIAL_ROWS, CharacterEmbedding
 from attention_export.sources.digest import digest
 from attention_server import EmbeddedServer
 from attention_service.manifest import FILE_NAME, Manifest
 from examples.demo import export
 from examples.demo.__main__ import SENTENCE
-from examples.demo.text import SPECIAL_ROWS, CharacterEmbedding
 
 DEMO = Path(examples.demo.__path__[0])
 COMMITTED = DEMO.parents[1] / export.BUILT_IN

@@ -18,10 +18,10 @@ from rich.console import Console
 
 import examples.demo
 from attention_client import AttendResult, AttentionClient
+from attention_client.explore.characters import CharacterEmbedding
 from attention_server import EmbeddedServer
 from examples.demo.__main__ import ASKING, LAST, MIDDLE, SENTENCE, SHORTER
 from examples.demo.report import Report
-from examples.demo.text import CharacterEmbedding
 from tests.integration.programs import PATIENCE_SECONDS, environment
 
 DEMO = Path(examples.demo.__path__[0])
@@ -33,10 +33,16 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shown(picture: Path) -> str:
+def row(picture: Path) -> Path:
+    return picture.parents[1] / "another" / "row.svg"
+
+
+@pytest.fixture(scope="module")
+def shown(picture: Path, row: Path) -> str:
     """What the demo writes to a terminal of 80 columns."""
     # A character without a glyph is a warning of matplotlib's, and with this an error.
-    command = (sys.executable, "-W", "error", "-m", "examples.demo", "--picture", str(picture))
+    pictures = ("--picture", str(picture), "--row", str(row))
+    command = (sys.executable, "-W", "error", "-m", "examples.demo", *pictures)
     demo = subprocess.run(
         command,
         cwd=DEMO.parents[1],
@@ -58,7 +64,7 @@ def test_demo_shows_its_five_parts(shown: str) -> None:
         ("2", "气 with and without the causal mask, in per cent"),
         ("3", f"One padded batch: {SENTENCE} and {SHORTER}"),
         ("4", f"Cross-attention: {ASKING} looks at {SENTENCE}"),
-        ("5", "All heads as one picture"),
+        ("5", "All heads as pictures"),
     ]
 
 
@@ -102,6 +108,20 @@ def test_picture_shows_weights_of_many_sizes(shown: str, picture: Path) -> None:
 
     assert 0.05 < blue.mean() < 0.9
     assert len(np.unique(pixels[blue].round(1), axis=0)) > 10
+
+
+def test_row_shows_the_weights_of_the_text(shown: str, row: Path) -> None:
+    drawn = row.read_text()
+    bars = re.findall(r"^ +([^Σ])  ( *[█▏▎▍▌▋▊▉]* +\d\.\d{3}.*)$", shown, re.MULTILINE)
+
+    assert "".join(character for character, _ in bars) == SENTENCE
+    texts = re.findall(r"<!-- (.*?) -->", drawn)
+    cells = [text for text in texts if re.fullmatch(r"[01]\.\d\d", text)]
+    assert len(cells) == 5 * len(SENTENCE)  # 4 heads and their mean
+    printed = [re.findall(r"\d\.\d{3}", line) for _, line in bars]  # a line a character
+    by_head = [float(line[head]) for head in range(5) for line in printed]
+    np.testing.assert_allclose([float(cell) for cell in cells], by_head, atol=0.0056)
+    assert f"What {SENTENCE[LAST]} attends to" in texts
 
 
 class _Altered(AttentionClient):

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import examples.demo
+from attention_client.explore.characters import CharacterEmbedding
 from examples.demo import corpus, train
-from examples.demo.text import CharacterEmbedding
 
 DEMO = Path(examples.demo.__path__[0])
 FILES = {"attention.safetensors", "embedding.npy", "training.json", "vocabulary.txt"}
