@@ -21,7 +21,7 @@ from bench.verdict import Verdict
 
 __all__ = ["main"]
 
-SHORT = Form(rounds=5, slow_rounds=2, seconds=0.1, memory_seconds=5, full=False)
+SHORT = Form(rounds=4, slow_rounds=2, seconds=0.1, memory_seconds=5, full=False)
 FULL = Form(rounds=21, slow_rounds=5, seconds=1.0, memory_seconds=300, full=True)
 _CACHE = Path(__file__).with_name(".cache")
 

@@ -16,12 +16,15 @@ from attention_client import (
     NotImplementedByServerError,
     RequestTooLargeError,
 )
+from attention_service import tensor
+from attention_service.v1 import attention_pb2 as pb
+from attention_service.v1 import attention_pb2_grpc as pb_grpc
 from bench.arrivals import embeddings
 from bench.echo_server import OPTIONS, STREAM, UNARY
 from bench.timed import latencies, timed
 from bench.worker import Figures, Unavailable
 
-__all__ = ["Measure", "echoed", "served"]
+__all__ = ["Measure", "analyzed", "echoed", "served"]
 
 Measure = Callable[..., Figures]
 _SECONDS = 120.0  # for one call; the longest take a few
@@ -64,6 +67,32 @@ def served(
                 **latencies(taken_ms),
                 "compute_ms": float(np.median(compute_ms)),
                 "beside_ms": float(np.median(taken_ms - compute_ms)),
+            }
+
+        yield measure
+
+
+@contextmanager
+def analyzed(address: str, model: str, shape: tuple[int, ...]) -> Iterator[Measure]:
+    """Measures ``AnalyzeHeads`` with embeddings of this shape.
+
+    Adds the figures "compute_ms", as the server tells it, and "kib", how large the answer is.
+    """
+    query = tensor.encode(embeddings(*shape))
+    request = pb.AnalyzeHeadsRequest(attend=pb.AttendRequest(model=model, query=query))
+    with grpc.insecure_channel(address, options=OPTIONS) as channel:
+        stub = pb_grpc.AttentionServiceStub(channel)
+
+        def measure(seconds: float) -> Figures:
+            answers: list[pb.AnalyzeHeadsResponse] = []
+            taken_ms = timed(
+                lambda: answers.append(stub.AnalyzeHeads(request, timeout=_SECONDS)), seconds
+            )
+            compute_us = [answer.execution.compute_us for answer in answers]
+            return {
+                "kib": max(answer.ByteSize() for answer in answers) / 2**10,
+                **latencies(taken_ms),
+                "compute_ms": float(np.median(compute_us)) / 1e3,
             }
 
         yield measure

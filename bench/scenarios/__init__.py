@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.scenario import Scenario
 from bench.scenarios.batching import batching
+from bench.scenarios.heads import heads
 from bench.scenarios.layer_latency import layer_latency
 from bench.scenarios.long_memory import long_memory
 from bench.scenarios.long_sequences import long_sequences
@@ -24,11 +25,12 @@ SCENARIOS: tuple[Scenario, ...] = (
     many_callers(low=4, high=16, bar=1.6, stretch=2.0),
     batching(callers=16, low=8, high=128, full_only=True),
     batching(callers=16, low=4, high=16),
-    batching(callers=1, low=4, high=16),
+    batching(callers=1, low=4, high=16, full_only=True),
     long_sequences(),
     long_memory(),
     one_row(),
     all_weights(),
+    heads(),
     pipelined(),
     memory(),
     other_servers(),

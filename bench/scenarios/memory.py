@@ -38,6 +38,7 @@ def memory() -> Scenario:
         contenders=_contenders,
         rounds=1,
         warms=False,
+        full_only=True,
     )
 
 

@@ -13,6 +13,7 @@ from bench import command, report
 from bench.runner import Outcome, run
 from bench.scenario import Form, Scenario
 from bench.scenarios import SCENARIOS
+from bench.scenarios.heads import heads
 from bench.scenarios.long_memory import long_memory
 from bench.scenarios.long_sequences import long_sequences
 from bench.scenarios.pipelined import pipelined
@@ -20,7 +21,8 @@ from bench.scenarios.weights import one_row
 
 TINY = Form(rounds=2, slow_rounds=2, seconds=0.02, memory_seconds=1.0, full=False)
 SHORTER = {
-    each.name: each for each in (long_sequences(64), long_memory(128), one_row(64), pipelined(50))
+    each.name: each
+    for each in (heads(64), long_sequences(64), long_memory(128), one_row(64), pipelined(50))
 }
 """Those that take long because their sequences are long."""
 NAMES = [each.name for each in SCENARIOS]
@@ -44,7 +46,7 @@ def test_names_are_unique() -> None:
 
 
 def test_every_target_has_a_bar() -> None:
-    assert {bar.target for each in SCENARIOS for bar in each.bars} == {0, *range(1, 9)}
+    assert {bar.target for each in SCENARIOS for bar in each.bars} == {0, *range(1, 10)}
 
 
 @pytest.mark.parametrize(
